@@ -1,0 +1,394 @@
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::{Cancel, Cancelled};
+
+/// How long a child may take over SIGTERM before it gets SIGKILL.
+const GRACE: Duration = Duration::from_secs(10);
+/// How much of an output is kept for an error message.
+const TAIL_LINES: usize = 40;
+
+/// Why a child process gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program is not there or may not be executed.
+    #[error("cannot start `{program}`: {source}")]
+    Start {
+        /// As it was asked for.
+        program: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It ended with something else than 0.
+    #[error("`{command}` {ended}{}", tail_text(.tail))]
+    Failed {
+        /// The command line, escaped for a shell.
+        command: String,
+        /// "exited with 2", "was ended by signal 9".
+        ended: String,
+        /// Exit status, if it was not a signal.
+        code: Option<i32>,
+        /// The last lines it wrote, stdout and stderr as they came.
+        tail: Vec<String>,
+    },
+    /// It took longer than it was given.
+    #[error("`{command}` took longer than {} s{}", .limit.as_secs(), tail_text(.tail))]
+    Timeout {
+        /// The command line, escaped for a shell.
+        command: String,
+        /// What it was given.
+        limit: Duration,
+        /// The last lines it wrote.
+        tail: Vec<String>,
+    },
+    /// The user asked to stop; the child is gone.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    /// Reading from or waiting for the child failed.
+    #[error("cannot talk to `{command}`: {source}")]
+    Io {
+        /// The command line, escaped for a shell.
+        command: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+fn tail_text(tail: &[String]) -> String {
+    tail.iter().fold(String::new(), |text, line| text + "\n    " + line)
+}
+
+/// What a child left.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit status; success, unless [`Run::allow_failure`] was asked for.
+    pub status: ExitStatus,
+    /// All of its stdout, unless lines were streamed or it went to a file.
+    pub stdout: Vec<u8>,
+    /// All of its stderr, unless lines were streamed or it went to a file.
+    pub stderr: Vec<u8>,
+    /// How long it ran.
+    pub elapsed: Duration,
+}
+
+impl Finished {
+    /// stdout as text, bad UTF-8 replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+type LineSink<'a> = Box<dyn FnMut(&str) + Send + 'a>;
+
+/// A child process to be: program, arguments, environment, and what becomes
+/// of its output.
+pub struct Run<'a> {
+    command: Command,
+    cancel: Option<Cancel>,
+    timeout: Option<Duration>,
+    allow_failure: bool,
+    input: Option<Vec<u8>>,
+    lines: Option<LineSink<'a>>,
+}
+
+impl<'a> Run<'a> {
+    /// Starts the description of a run of `program`, looked up on PATH.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0);
+        Run {
+            command,
+            cancel: None,
+            timeout: None,
+            allow_failure: false,
+            input: None,
+            lines: None,
+        }
+    }
+
+    /// Adds one argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Sets a variable.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(key, value);
+        self
+    }
+
+    /// Removes a variable.
+    pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
+        self.command.env_remove(key);
+        self
+    }
+
+    /// Where it runs.
+    pub fn current_dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
+    /// Ends the child (SIGTERM to its group, then SIGKILL) when `cancel` is set.
+    pub fn cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = Some(cancel.clone());
+        self
+    }
+
+    /// Ends the child when it takes longer than `limit`.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// A status other than 0 is a result, not an error.
+    pub fn allow_failure(mut self) -> Self {
+        self.allow_failure = true;
+        self
+    }
+
+    /// What it reads from stdin; nothing by default.
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.command.stdin(Stdio::piped());
+        self.input = Some(bytes.into());
+        self
+    }
+
+    /// Gives each line of stdout and stderr to `sink` as it comes, instead of
+    /// keeping them all.
+    pub fn each_line(mut self, sink: impl FnMut(&str) + Send + 'a) -> Self {
+        self.lines = Some(Box::new(sink));
+        self
+    }
+
+    /// The command line as one could type it.
+    pub fn command_line(&self) -> String {
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        words.map(|word| shell_word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Runs it to its end.
+    pub fn run(mut self) -> Result<Finished, Error> {
+        if let Some(cancel) = &self.cancel {
+            cancel.check()?;
+        }
+        let command = self.command_line();
+        let begin = Instant::now();
+        let mut child = self.command.spawn().map_err(|source| Error::Start {
+            program: self.command.get_program().to_string_lossy().into_owned(),
+            source,
+        })?;
+        let io = |source| Error::Io { command: command.clone(), source };
+        let tail = Arc::new(Mutex::new(Vec::<String>::new()));
+        let streaming = self.lines.is_some();
+        let sink = Mutex::new(self.lines.take());
+        let stdin = child.stdin.take();
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (status, stdout, stderr) = std::thread::scope(|scope| {
+            if let (Some(mut pipe), Some(bytes)) = (stdin, self.input.take()) {
+                // A child that does not read its input to the end is no error.
+                scope.spawn(move || pipe.write_all(&bytes));
+            }
+            let read_out = scope.spawn(|| drain(out, streaming, &sink, &tail));
+            let read_err = scope.spawn(|| drain(err, streaming, &sink, &tail));
+            let status = wait(&mut child, self.cancel.as_ref(), self.timeout);
+            let stdout = read_out.join().unwrap_or_default();
+            let stderr = read_err.join().unwrap_or_default();
+            (status, stdout, stderr)
+        });
+        let tail = std::mem::take(&mut *tail.lock().unwrap_or_else(|e| e.into_inner()));
+        match status.map_err(io)? {
+            Ended::Itself(status) if status.success() || self.allow_failure => {
+                Ok(Finished { status, stdout, stderr, elapsed: begin.elapsed() })
+            }
+            Ended::Itself(status) => Err(Error::Failed {
+                command,
+                ended: describe(status),
+                code: status.code(),
+                tail,
+            }),
+            Ended::Cancelled => Err(Cancelled.into()),
+            Ended::Timeout(limit) => Err(Error::Timeout { command, limit, tail }),
+        }
+    }
+}
+
+enum Ended {
+    Itself(ExitStatus),
+    Cancelled,
+    Timeout(Duration),
+}
+
+fn wait(
+    child: &mut Child,
+    cancel: Option<&Cancel>,
+    timeout: Option<Duration>,
+) -> std::io::Result<Ended> {
+    let begin = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Ended::Itself(status));
+        }
+        if cancel.is_some_and(Cancel::is_set) {
+            end_group(child)?;
+            return Ok(Ended::Cancelled);
+        }
+        if let Some(limit) = timeout.filter(|limit| begin.elapsed() > *limit) {
+            end_group(child)?;
+            return Ok(Ended::Timeout(limit));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// SIGTERM to the child's group, SIGKILL to it when that took too long.
+fn end_group(child: &mut Child) -> std::io::Result<()> {
+    let group = Pid::from_child(child);
+    let _ = kill_process_group(group, Signal::TERM);
+    let begin = Instant::now();
+    while begin.elapsed() < GRACE {
+        if child.try_wait()?.is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Grandchildren may still hold the pipes; the readers would wait for them.
+    let _ = kill_process_group(group, Signal::KILL);
+    child.wait().map(drop)
+}
+
+fn drain(
+    pipe: Option<impl Read>,
+    streaming: bool,
+    sink: &Mutex<Option<LineSink<'_>>>,
+    tail: &Mutex<Vec<String>>,
+) -> Vec<u8> {
+    let mut all = Vec::new();
+    let Some(pipe) = pipe else { return all };
+    let mut reader = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\n', '\r']);
+        if let Ok(mut tail) = tail.lock() {
+            if tail.len() == TAIL_LINES {
+                tail.remove(0);
+            }
+            tail.push(text.to_owned());
+        }
+        if streaming {
+            if let Ok(mut sink) = sink.lock()
+                && let Some(sink) = sink.as_mut()
+            {
+                sink(text);
+            }
+        } else {
+            all.extend_from_slice(&line);
+        }
+        line.clear();
+    }
+    all
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended in an unknown way".to_owned(),
+    }
+}
+
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// The first executable file called `name` in the folders of PATH and the
+/// system's own (`/usr/sbin`, `/sbin`, which a user's PATH often lacks).
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));
+    let more = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(more).map(|dir| dir.join(name)).find(|file| {
+        file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_and_status_come_back() {
+        let done = Run::new("sh").args(["-c", "echo out; echo err >&2"]).run().unwrap();
+        assert_eq!(done.text(), "out\n");
+        assert_eq!(done.stderr, b"err\n");
+    }
+
+    #[test]
+    fn a_failure_shows_command_status_and_last_lines() {
+        let error = Run::new("sh").args(["-c", "echo why >&2; exit 3"]).run().unwrap_err();
+        assert_eq!(error.to_string(), "`sh -c 'echo why >&2; exit 3'` exited with 3\n    why");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = Run::new("podcov-no-such-program").run().unwrap_err();
+        assert!(matches!(error, Error::Start { program, .. } if program == "podcov-no-such-program"));
+    }
+
+    #[test]
+    fn lines_are_given_as_they_come() {
+        let mut lines = Vec::new();
+        Run::new("printf").arg("a\\nb\\n").each_line(|l| lines.push(l.to_owned())).run().unwrap();
+        assert_eq!(lines, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_time_limit_ends_the_whole_group() {
+        let begin = Instant::now();
+        let run = Run::new("sh").args(["-c", "sleep 60 & sleep 60"]);
+        let error = run.timeout(Duration::from_millis(200)).run().unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }));
+        assert!(begin.elapsed() < Duration::from_secs(15));
+    }
+
+    #[test]
+    fn a_request_to_stop_ends_the_child() {
+        let cancel = Cancel::new();
+        let setter = cancel.clone();
+        let timer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            setter.set();
+        });
+        let error = Run::new("sleep").arg("60").cancel(&cancel).run().unwrap_err();
+        assert!(matches!(error, Error::Cancelled(_)));
+        timer.join().unwrap();
+    }
+
+    #[test]
+    fn input_reaches_the_child() {
+        assert_eq!(Run::new("cat").input("hello").run().unwrap().text(), "hello");
+    }
+}

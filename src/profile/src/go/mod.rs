@@ -1,0 +1,4 @@
+//! Go's formats.
+
+pub mod files;
+pub mod text;

@@ -1,0 +1,17 @@
+//! The values podcov works with and the pure readers of coverage formats:
+//! identity, bundle, evidence and ledger, and the model of what was covered.
+//!
+//! Nothing here opens a file, starts a process or knows Kubernetes; bytes come
+//! in, values go out. Every length that a file claims is checked before it is
+//! believed.
+#![forbid(unsafe_code)]
+
+pub mod bundle;
+pub mod go;
+pub mod identity;
+pub mod ledger;
+pub mod llvm;
+pub mod model;
+pub mod names;
+
+pub use identity::Identity;

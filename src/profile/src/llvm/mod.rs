@@ -1,0 +1,4 @@
+//! LLVM's formats.
+
+pub mod export;
+pub mod raw;
