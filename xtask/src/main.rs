@@ -1,1 +1,150 @@
-fn main() {}
+//! The project's own tasks. `cargo xtask` lists them.
+//!
+//! Depends on nothing, so that it compiles in a second; whatever it does, it
+//! does by running `cargo`, `go` and podcov itself.
+
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+type Task = (&'static str, &'static str, fn(&[String]) -> Result<(), u8>);
+
+const TASKS: &[Task] = &[
+    ("coverage-e2e", "Build podcov and measure examples/websites in a real Kubernetes", coverage_e2e),
+    ("test", "Every test of the project: style, units, differential, whole product", test),
+    ("test-fast", "What needs no cluster: style and units", test_fast),
+    ("tidy", "The house rules that no other tool checks", |_| tidy()),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some(task) = args.first().and_then(|name| TASKS.iter().find(|task| task.0 == name)) else {
+        eprintln!("usage: cargo xtask TASK [ARG…]\n");
+        for (name, about, _) in TASKS {
+            eprintln!("  {name:<14} {about}");
+        }
+        return ExitCode::from(2);
+    };
+    match (task.2)(&args[1..]) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(code) => ExitCode::from(code),
+    }
+}
+
+/// The checkout.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// Runs podcov on the example composition; its exit status is ours.
+fn coverage_e2e(args: &[String]) -> Result<(), u8> {
+    step("build podcov", cargo(&["build", "--quiet", "--package", "podcov"]))?;
+    let mut podcov = Command::new(root().join("target/debug/podcov"));
+    podcov.current_dir(root()).args(["run", "--config", "examples/websites/podcov.toml"]);
+    podcov.args(["--profiles", "profiles"]).args(args);
+    forget_cargo(&mut podcov);
+    status(podcov)
+}
+
+fn test(args: &[String]) -> Result<(), u8> {
+    checks()?;
+    step("rust tests", cargo(&["test", "--workspace", "--quiet"]).tap(args))?;
+    step("go tests: kubernetes", go("src/kubernetes", &["vet", "."]))?;
+    examples()
+}
+
+fn test_fast(args: &[String]) -> Result<(), u8> {
+    checks()?;
+    step("rust unit tests", cargo(&["test", "--workspace", "--quiet", "--lib", "--bins"]).tap(args))
+}
+
+fn checks() -> Result<(), u8> {
+    tidy()?;
+    step("rustfmt", cargo(&["fmt", "--all", "--check"]))?;
+    step(
+        "clippy",
+        cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
+    )?;
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    step("rustdoc", doc)
+}
+
+fn examples() -> Result<(), u8> {
+    let mut rust = cargo(&["test", "--quiet", "--workspace", "--lib", "--bins"]);
+    rust.current_dir(root().join("examples/websites"));
+    step("example tests: rust", rust)?;
+    let dir = "examples/websites/certificate-operator";
+    step("example tests: go vet", go(dir, &["vet", "./..."]))?;
+    step("example tests: go", go(dir, &["test", "./..."]))
+}
+
+fn tidy() -> Result<(), u8> {
+    let begin = Instant::now();
+    let complaints = tidy::check(&root());
+    for complaint in &complaints {
+        eprintln!("tidy: {complaint}");
+    }
+    say("tidy", begin, complaints.is_empty());
+    if complaints.is_empty() { Ok(()) } else { Err(1) }
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).args(args);
+    forget_cargo(&mut command);
+    command
+}
+
+fn go(dir: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("go");
+    command.current_dir(root().join(dir)).args(args);
+    command
+}
+
+/// `cargo xtask` runs us with cargo's own variables set; builds that podcov
+/// starts must not see those of this package.
+fn forget_cargo(command: &mut Command) {
+    for (key, _) in std::env::vars_os() {
+        if key.to_string_lossy().starts_with("CARGO_PKG_") || key == "CARGO_MANIFEST_DIR" {
+            command.env_remove(key);
+        }
+    }
+}
+
+trait Tap {
+    fn tap(self, args: &[String]) -> Self;
+}
+
+impl Tap for Command {
+    fn tap(mut self, args: &[String]) -> Self {
+        self.args(args);
+        self
+    }
+}
+
+fn step(name: &str, command: Command) -> Result<(), u8> {
+    let begin = Instant::now();
+    let result = status(command);
+    say(name, begin, result.is_ok());
+    result
+}
+
+fn say(name: &str, begin: Instant, good: bool) {
+    let sign = if good { "✔" } else { "✘" };
+    eprintln!("{sign} {name}  {:.1}s", begin.elapsed().as_secs_f64());
+}
+
+fn status(mut command: Command) -> Result<(), u8> {
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+        Err(error) => {
+            eprintln!("error: cannot start `{}`: {error}", command.get_program().display());
+            Err(1)
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The combinations that `podcov.toml` may not have.
+
+use std::ops::Range;
+use std::path::Path;
+
+use podcov_profile::names::{Kind, Language};
+use toml::Spanned;
+
+use super::file::{Cluster, Component, Provider};
+use super::{Config, nearest, parse_workload};
+use crate::exit::{Exit, Failure};
+
+/// Where an error is told to be.
+pub struct Place<'a> {
+    /// The file, as it was named.
+    pub path: &'a Path,
+    /// All of it.
+    pub text: &'a str,
+}
+
+impl Place<'_> {
+    /// An error at a byte range of the file.
+    pub fn failure(&self, span: Range<usize>, message: impl std::fmt::Display) -> Failure {
+        let before = &self.text[..span.start.min(self.text.len())];
+        let line = before.matches('\n').count() + 1;
+        let shown = self.text.lines().nth(line - 1).unwrap_or("").trim_end();
+        Failure::new(
+            Exit::Usage,
+            format!("{}:{line}: {message}\n    {line} | {shown}", self.path.display()),
+        )
+    }
+}
+
+/// Every check that types cannot make.
+pub fn check(config: &Config, place: &Place<'_>) -> Result<(), Failure> {
+    let file = &config.file;
+    let names: Vec<&str> = file.components.iter().map(|c| c.name.get_ref().as_str()).collect();
+    check_name(&file.composition.name, place)?;
+    if file.components.is_empty() {
+        return Err(place
+            .failure(0..0, "the composition has no components")
+            .help("add a `[[component]]`; `podcov init` finds yours"));
+    }
+    for (index, component) in file.components.iter().enumerate() {
+        check_name(&component.name, place)?;
+        if names[..index].contains(&component.name.get_ref().as_str()) {
+            let name = component.name.get_ref();
+            return Err(place.failure(
+                component.name.span(),
+                format!("two components are called `{name}`"),
+            ));
+        }
+        check_component(config, component, &names, place)?;
+    }
+    for (path, what) in file
+        .deploy
+        .kustomization
+        .iter()
+        .map(|path| (path, "folder with a kustomization"))
+        .chain(file.deploy.manifests.iter().map(|path| (path, "manifest")))
+        .chain(file.e2e.directory.iter().map(|path| (path, "folder")))
+    {
+        if !config.path(path.get_ref()).exists() {
+            let shown = path.get_ref().display();
+            return Err(place.failure(path.span(), format!("there is no {what} `{shown}`")));
+        }
+    }
+    if let (Some(kustomization), false) = (&file.deploy.kustomization, file.deploy.manifests.is_empty())
+    {
+        return Err(place.failure(
+            kustomization.span(),
+            "`kustomization` and `manifests` exclude each other",
+        ));
+    }
+    for gate in &file.gates {
+        if !(0.0..=100.0).contains(gate.min.get_ref()) {
+            return Err(place.failure(
+                gate.min.span(),
+                format!("expected a percentage from 0 to 100, found {}", gate.min.get_ref()),
+            ));
+        }
+        if let Some(name) = &gate.component
+            && !names.contains(&name.get_ref().as_str())
+        {
+            return Err(unknown_component(name.get_ref(), name.span(), &names, place));
+        }
+    }
+    check_cluster(&file.cluster, place)
+}
+
+fn check_cluster(cluster: &Cluster, place: &Place<'_>) -> Result<(), Failure> {
+    let existing = cluster.provider == Provider::Existing;
+    if existing && (cluster.node_dir.is_none() || cluster.load_image.is_empty()) {
+        let at = place.text.find("[cluster]").unwrap_or(0);
+        return Err(place
+            .failure(at..at, "an existing cluster needs `node_dir` and `load_image`")
+            .help(
+                "`node_dir` is the folder for evidence on the nodes, `local_dir` the same folder \
+                 from here, `load_image` the command that brings an image archive there",
+            ));
+    }
+    Ok(())
+}
+
+fn check_name(name: &Spanned<String>, place: &Place<'_>) -> Result<(), Failure> {
+    let text = name.get_ref();
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.is_empty() || text.len() > 50 || !text.chars().all(good) || text.starts_with('-') {
+        return Err(place
+            .failure(name.span(), format!("`{text}` cannot be a name"))
+            .help("use up to 50 lowercase letters, digits and `-`"));
+    }
+    Ok(())
+}
+
+fn check_component(
+    config: &Config,
+    component: &Component,
+    names: &[&str],
+    place: &Place<'_>,
+) -> Result<(), Failure> {
+    let at = component.name.span();
+    let name = component.name.get_ref();
+    match component.language {
+        Language::Rust => {
+            if let Some(coverpkg) = &component.coverpkg {
+                return Err(place
+                    .failure(coverpkg.span(), format!("`{name}` is Rust; `coverpkg` is for Go"))
+                    .help("name the crates to count in `crates`"));
+            }
+            if let Some(build) = &component.build {
+                return Err(place
+                    .failure(build.span(), format!("`{name}` is Rust; `build` is for Go")));
+            }
+        }
+        Language::Go => {
+            if let Some(crates) = &component.crates {
+                return Err(place
+                    .failure(crates.span(), format!("`{name}` is Go; `crates` is for Rust"))
+                    .help("name the packages to count in `coverpkg`"));
+            }
+        }
+    }
+    if let Some(manifest) = &component.manifest {
+        let path = config.path(manifest.get_ref());
+        if !path.exists() {
+            let shown = manifest.get_ref().display();
+            return Err(place.failure(manifest.span(), format!("there is no `{shown}`")));
+        }
+    }
+    if let Some(created) = &component.created_by {
+        let by = &created.get_ref().component;
+        if component.kind != Kind::Workload {
+            return Err(place
+                .failure(created.span(), format!("`{name}` is no workload, but has `created_by`"))
+                .help("set `kind = \"workload\"`"));
+        }
+        if by == name || !names.contains(&by.as_str()) {
+            return Err(unknown_component(by, created.span(), names, place));
+        }
+    }
+    let needs_image = component.created_by.is_some() || !component.workloads.is_empty();
+    if needs_image && component.image.is_none() {
+        return Err(place
+            .failure(at, format!("`{name}` runs in pods and has no `image`"))
+            .help("add the name of its production image, as in your manifests"));
+    }
+    for workload in &component.workloads {
+        if parse_workload(workload.get_ref()).is_none() {
+            return Err(place
+                .failure(workload.span(), format!("`{}` names no workload", workload.get_ref()))
+                .help("write `Kind/name` or `Kind/name:container`, such as `Deployment/op:manager`"));
+        }
+    }
+    Ok(())
+}
+
+fn unknown_component(
+    name: &str,
+    span: Range<usize>,
+    names: &[&str],
+    place: &Place<'_>,
+) -> Failure {
+    let failure = place.failure(span, format!("there is no other component `{name}`"));
+    match nearest(name, names.iter().copied()) {
+        Some(word) => failure.help(format!("did you mean `{word}`?")),
+        None => failure.help(format!("the components are {}", names.join(", "))),
+    }
+}
+
