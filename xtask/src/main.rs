@@ -3,6 +3,7 @@
 //! Depends on nothing, so that it compiles in a second; whatever it does, it
 //! does by running `cargo`, `go` and podcov itself.
 
+mod licences;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -12,15 +13,34 @@ use std::time::Instant;
 type Task = (&'static str, &'static str, fn(&[String]) -> Result<(), u8>);
 
 const TASKS: &[Task] = &[
-    ("coverage-e2e", "Build podcov and measure examples/websites in a real Kubernetes", coverage_e2e),
-    ("test", "Every test of the project: style, units, differential, whole product", test),
-    ("test-fast", "What needs no cluster: style and units", test_fast),
-    ("tidy", "The house rules that no other tool checks", |_| tidy()),
+    (
+        "coverage-e2e",
+        "Build podcov and measure examples/websites in a real Kubernetes",
+        coverage_e2e,
+    ),
+    (
+        "test",
+        "Every test of the project: style, units, differential, whole product",
+        test,
+    ),
+    (
+        "test-fast",
+        "What needs no cluster: style and units",
+        test_fast,
+    ),
+    (
+        "tidy",
+        "The house rules that no other tool checks, and licences",
+        |_| tidy(),
+    ),
 ];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let Some(task) = args.first().and_then(|name| TASKS.iter().find(|task| task.0 == name)) else {
+    let Some(task) = args
+        .first()
+        .and_then(|name| TASKS.iter().find(|task| task.0 == name))
+    else {
         eprintln!("usage: cargo xtask TASK [ARG…]\n");
         for (name, about, _) in TASKS {
             eprintln!("  {name:<14} {about}");
@@ -41,9 +61,14 @@ fn root() -> PathBuf {
 
 /// Runs podcov on the example composition; its exit status is ours.
 fn coverage_e2e(args: &[String]) -> Result<(), u8> {
-    step("build podcov", cargo(&["build", "--quiet", "--package", "podcov"]))?;
+    step(
+        "build podcov",
+        cargo(&["build", "--quiet", "--package", "podcov"]),
+    )?;
     let mut podcov = Command::new(root().join("target/debug/podcov"));
-    podcov.current_dir(root()).args(["run", "--config", "examples/websites/podcov.toml"]);
+    podcov
+        .current_dir(root())
+        .args(["run", "--config", "examples/websites/podcov.toml"]);
     podcov.args(["--profiles", "profiles"]).args(args);
     forget_cargo(&mut podcov);
     status(podcov)
@@ -51,14 +76,20 @@ fn coverage_e2e(args: &[String]) -> Result<(), u8> {
 
 fn test(args: &[String]) -> Result<(), u8> {
     checks()?;
-    step("rust tests", cargo(&["test", "--workspace", "--quiet"]).tap(args))?;
+    step(
+        "rust tests",
+        cargo(&["test", "--workspace", "--quiet"]).tap(args),
+    )?;
     step("go tests: kubernetes", go("src/kubernetes", &["vet", "."]))?;
     examples()
 }
 
 fn test_fast(args: &[String]) -> Result<(), u8> {
     checks()?;
-    step("rust unit tests", cargo(&["test", "--workspace", "--quiet", "--lib", "--bins"]).tap(args))
+    step(
+        "rust unit tests",
+        cargo(&["test", "--workspace", "--quiet", "--lib", "--bins"]).tap(args),
+    )
 }
 
 fn checks() -> Result<(), u8> {
@@ -66,7 +97,15 @@ fn checks() -> Result<(), u8> {
     step("rustfmt", cargo(&["fmt", "--all", "--check"]))?;
     step(
         "clippy",
-        cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ]),
     )?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
@@ -84,12 +123,20 @@ fn examples() -> Result<(), u8> {
 
 fn tidy() -> Result<(), u8> {
     let begin = Instant::now();
-    let complaints = tidy::check(&root());
+    let mut complaints = tidy::check(&root());
+    match licences::check(cargo(&[])) {
+        Ok(more) => complaints.extend(more),
+        Err(error) => complaints.push(error),
+    }
     for complaint in &complaints {
         eprintln!("tidy: {complaint}");
     }
     say("tidy", begin, complaints.is_empty());
-    if complaints.is_empty() { Ok(()) } else { Err(1) }
+    if complaints.is_empty() {
+        Ok(())
+    } else {
+        Err(1)
+    }
 }
 
 fn cargo(args: &[&str]) -> Command {
@@ -141,9 +188,15 @@ fn say(name: &str, begin: Instant, good: bool) {
 fn status(mut command: Command) -> Result<(), u8> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+        Ok(status) => Err(status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .unwrap_or(1)),
         Err(error) => {
-            eprintln!("error: cannot start `{}`: {error}", command.get_program().display());
+            eprintln!(
+                "error: cannot start `{}`: {error}",
+                command.get_program().display()
+            );
             Err(1)
         }
     }

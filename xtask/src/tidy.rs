@@ -16,11 +16,21 @@ pub fn check(root: &Path) -> Vec<String> {
     collect(root, &mut files);
     files.sort();
     if files.len() < 20 {
-        complaints.push(format!("expected the project below {}, found {} files", root.display(), files.len()));
+        complaints.push(format!(
+            "expected the project below {}, found {} files",
+            root.display(),
+            files.len()
+        ));
     }
     for file in files {
-        let Ok(text) = std::fs::read_to_string(&file) else { continue };
-        let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            continue;
+        };
+        let shown = file
+            .strip_prefix(root)
+            .unwrap_or(&file)
+            .display()
+            .to_string();
         // This file names what it forbids.
         if shown == "xtask/src/tidy.rs" {
             continue;
@@ -51,11 +61,15 @@ pub fn check(root: &Path) -> Vec<String> {
 }
 
 fn is(file: &Path, kinds: &[&str]) -> bool {
-    file.extension().and_then(|e| e.to_str()).is_some_and(|e| kinds.contains(&e))
+    file.extension()
+        .and_then(|e| e.to_str())
+        .is_some_and(|e| kinds.contains(&e))
 }
 
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         let name = entry.file_name();
