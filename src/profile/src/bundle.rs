@@ -124,8 +124,7 @@ impl Bundle {
     /// The binary with this identity.
     pub fn binary(&self, identity: &Identity) -> Option<&Binary> {
         self.binaries.iter().find(|binary| {
-            binary.identity.as_ref() == Some(identity)
-                || binary.other_identities.contains(identity)
+            binary.identity.as_ref() == Some(identity) || binary.other_identities.contains(identity)
         })
     }
 }
@@ -142,7 +141,11 @@ impl Sources {
         for rule in &self.path_map {
             if let Some(rest) = below(&rule.from) {
                 let to = rule.to.trim_end_matches('/');
-                return Some(if to.is_empty() { rest.to_owned() } else { format!("{to}/{rest}") });
+                return Some(if to.is_empty() {
+                    rest.to_owned()
+                } else {
+                    format!("{to}/{rest}")
+                });
             }
         }
         below(&self.root).map(str::to_owned)
@@ -155,7 +158,10 @@ mod tests {
 
     #[test]
     fn paths_are_rewritten_by_whole_components() {
-        let rule = |from: &str, to: &str| PathRule { from: from.into(), to: to.into() };
+        let rule = |from: &str, to: &str| PathRule {
+            from: from.into(),
+            to: to.into(),
+        };
         let sources = Sources {
             root: "/src/app".into(),
             path_map: vec![rule("example.org/op", "op"), rule("/build", "")],

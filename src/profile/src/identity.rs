@@ -22,9 +22,7 @@ pub enum Identity {
 
 /// A text that is no identity.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "expected an identity (`build-id:HEX`, `covmeta:HEX` or `go-build-id:HEX`), found `{0}`"
-)]
+#[error("expected an identity (`build-id:HEX`, `covmeta:HEX` or `go-build-id:HEX`), found `{0}`")]
 pub struct NotAnIdentity(String);
 
 impl Identity {
@@ -61,7 +59,10 @@ impl FromStr for Identity {
     fn from_str(text: &str) -> Result<Self, NotAnIdentity> {
         let wrong = || NotAnIdentity(text.to_owned());
         let (kind, hex) = text.split_once(':').ok_or_else(wrong)?;
-        if hex.is_empty() || !hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        if hex.is_empty()
+            || !hex
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         {
             return Err(wrong());
         }
@@ -100,8 +101,18 @@ mod tests {
 
     #[test]
     fn what_could_leave_a_directory_is_no_identity() {
-        for text in ["", "build-id:", "build-id:../x", "build-id:AB", "covmeta", "sha:00"] {
-            assert_eq!(text.parse::<Identity>(), Err(NotAnIdentity(text.to_owned())));
+        for text in [
+            "",
+            "build-id:",
+            "build-id:../x",
+            "build-id:AB",
+            "covmeta",
+            "sha:00",
+        ] {
+            assert_eq!(
+                text.parse::<Identity>(),
+                Err(NotAnIdentity(text.to_owned()))
+            );
         }
     }
 }

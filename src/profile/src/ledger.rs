@@ -73,9 +73,7 @@ pub struct Ended {
 }
 
 /// What became of a file or an incarnation.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fate {
     /// Incarnation: its evidence is in the store and good.
@@ -155,8 +153,13 @@ impl Incarnation {
 
     /// `namespace/pod container (start 2)`, for messages.
     pub fn label(&self) -> String {
-        let start = self.restart.map_or(String::new(), |n| format!(" (start {})", n + 1));
-        format!("{}/{} container {}{start}", self.namespace, self.pod, self.container)
+        let start = self
+            .restart
+            .map_or(String::new(), |n| format!(" (start {})", n + 1));
+        format!(
+            "{}/{} container {}{start}",
+            self.namespace, self.pod, self.container
+        )
     }
 }
 

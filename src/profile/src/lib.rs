@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
+pub mod bytes;
+pub mod classify;
 pub mod go;
 pub mod identity;
 pub mod ledger;
@@ -14,4 +16,5 @@ pub mod llvm;
 pub mod model;
 pub mod names;
 
+pub use classify::{Classified, Problem, classify};
 pub use identity::Identity;

@@ -1,1 +1,1 @@
-//! Placeholder, filled by the owner of the parsers.
+//! Placeholder

@@ -1,4 +1,5 @@
 //! LLVM's formats.
 
 pub mod export;
+pub mod indexed;
 pub mod raw;

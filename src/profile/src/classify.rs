@@ -1,0 +1,172 @@
+//! What a file of evidence is, by its content first and its name second.
+
+use crate::Identity;
+use crate::go::{files, text};
+use crate::ledger::Format;
+use crate::llvm::{indexed, raw};
+
+/// What a file is, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classified {
+    /// Its format; where it holds nothing, the one its name promises.
+    pub format: Format,
+    /// The builds it comes from; several for a process with instrumented
+    /// libraries, none where the file does not say.
+    pub identities: Vec<Identity>,
+    /// Why it cannot be counted.
+    pub problem: Option<Problem>,
+}
+
+/// Why a file cannot be counted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// No byte is in it.
+    #[error("the file is empty: the process was stopped before it wrote its counters")]
+    Empty,
+    /// It does not hold what it claims.
+    #[error("{0}")]
+    Damaged(String),
+    /// A format or version that podcov does not read.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+impl From<raw::Error> for Problem {
+    fn from(error: raw::Error) -> Problem {
+        match error {
+            raw::Error::Empty => Problem::Empty,
+            raw::Error::Version(_) => Problem::Unsupported(error.to_string()),
+            raw::Error::Malformed(_) => Problem::Damaged(error.to_string()),
+        }
+    }
+}
+
+impl From<files::Error> for Problem {
+    fn from(error: files::Error) -> Problem {
+        match error {
+            files::Error::Empty => Problem::Empty,
+            files::Error::Version { .. } => Problem::Unsupported(error.to_string()),
+            files::Error::Malformed(_) => Problem::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// Says what the file called `name` (a path is fine) is that holds `bytes`.
+/// Never panics, and allocates no more than a small multiple of `bytes`.
+pub fn classify(name: &str, bytes: &[u8]) -> Classified {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let promised = promised(name);
+    let classified = |format, identities, problem| Classified {
+        format,
+        identities,
+        problem,
+    };
+    let go_name = files::Name::parse(name);
+    if promised == Format::Record {
+        return classified(Format::Record, vec![], None);
+    }
+    if bytes.is_empty() {
+        let identities = go_name
+            .and_then(|name| name.identity())
+            .into_iter()
+            .collect();
+        return classified(promised, identities, Some(Problem::Empty));
+    }
+    if raw::is_raw(bytes) {
+        return match raw::read(bytes) {
+            Ok(profile) => classified(Format::Profraw, profile.build_ids, None),
+            Err(error) => classified(Format::Profraw, vec![], Some(error.into())),
+        };
+    }
+    if indexed::is_indexed(bytes) {
+        return match indexed::read(bytes) {
+            Ok(profile) => classified(Format::Profdata, profile.build_ids, None),
+            Err(error) => {
+                let problem = Problem::Damaged(error.to_string());
+                classified(Format::Profdata, vec![], Some(problem))
+            }
+        };
+    }
+    let go = if files::is_meta(bytes) {
+        Some((
+            Format::Covmeta,
+            files::read_meta(bytes).map(|meta| meta.hash),
+        ))
+    } else if files::is_counters(bytes) {
+        Some((
+            Format::Covcounters,
+            files::read_counters(bytes).map(|counters| counters.hash),
+        ))
+    } else {
+        None
+    };
+    if let Some((format, hash)) = go {
+        return match hash {
+            Ok(hash) => {
+                let identity = Identity::Covmeta(hash);
+                let problem = name_problem(go_name.as_ref(), format, &identity);
+                classified(format, vec![identity], problem)
+            }
+            Err(error) => classified(format, vec![], Some(error.into())),
+        };
+    }
+    if text::is_text(bytes) {
+        let problem = text::Profile::parse(bytes).err();
+        let problem = problem.map(|error| Problem::Damaged(error.to_string()));
+        return classified(Format::Gotext, vec![], problem);
+    }
+    let problem = match promised {
+        Format::Unknown => "no format of coverage that podcov knows".to_owned(),
+        _ => format!("no {} file by its content", word(promised)),
+    };
+    classified(promised, vec![], Some(Problem::Damaged(problem)))
+}
+
+/// A file whose name says another build than its content would be paired with
+/// the wrong program by Go's tools, which go by the name.
+fn name_problem(
+    name: Option<&files::Name>,
+    format: Format,
+    identity: &Identity,
+) -> Option<Problem> {
+    let fits = match name {
+        Some(files::Name::Leftover) => {
+            let text = "the process was stopped while it wrote this file";
+            return Some(Problem::Damaged(text.to_owned()));
+        }
+        Some(name @ files::Name::Meta { .. }) => {
+            format == Format::Covmeta && name.identity().as_ref() == Some(identity)
+        }
+        Some(name @ files::Name::Counters { .. }) => {
+            format == Format::Covcounters && name.identity().as_ref() == Some(identity)
+        }
+        None => false,
+    };
+    let text = || format!("the file's name does not fit its content, which is of {identity}");
+    (!fits).then(|| Problem::Damaged(text()))
+}
+
+fn promised(name: &str) -> Format {
+    let go = name.strip_prefix("tmp.").unwrap_or(name);
+    match name {
+        "start.json" | "exit.json" => Format::Record,
+        _ if go.starts_with("covmeta.") => Format::Covmeta,
+        _ if go.starts_with("covcounters.") => Format::Covcounters,
+        _ if name.ends_with(".profraw") => Format::Profraw,
+        _ if name.ends_with(".profdata") => Format::Profdata,
+        _ if name.ends_with(".out") || name.ends_with(".cov") => Format::Gotext,
+        _ => Format::Unknown,
+    }
+}
+
+fn word(format: Format) -> &'static str {
+    match format {
+        Format::Profraw => "profraw",
+        Format::Profdata => "profdata",
+        Format::Covmeta => "covmeta",
+        Format::Covcounters => "covcounters",
+        Format::Gotext => "Go text profile",
+        Format::Record => "record",
+        Format::Unknown => "known",
+    }
+}

@@ -1,0 +1,363 @@
+//! Every format's reader on files of real programs, whole and damaged.
+
+use podcov_profile::bytes::Endian;
+use podcov_profile::go::files::{self, Name, read_counters, read_meta};
+use podcov_profile::go::text::Profile;
+use podcov_profile::ledger::Format;
+use podcov_profile::llvm::raw;
+use podcov_profile::{Identity, Problem, classify};
+
+const HASH: &str = "365db558e60f45db96600bc1c17ccd6e";
+const BUILD_ID: &str = "build-id:4ad341872dda82a1dabcc1aaa7b3cfc731ac4e03";
+
+const COUNTERS: &str = "covcounters.365db558e60f45db96600bc1c17ccd6e.2384.1795257547508204385";
+const MORE_COUNTERS: &str = "covcounters.365db558e60f45db96600bc1c17ccd6e.2388.1795257547510821171";
+
+fn fixture(path: &str) -> Vec<u8> {
+    let path = format!("{}/tests/fixtures/{path}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn real() -> Vec<(String, Vec<u8>)> {
+    let meta = format!("covmeta.{HASH}");
+    [
+        ("rust", "plain.profraw"),
+        ("rust", "killed.profraw"),
+        ("rust", "plain.profdata"),
+        ("go", &meta),
+        ("go", COUNTERS),
+        ("go", MORE_COUNTERS),
+        ("go", "coverage.out"),
+    ]
+    .map(|(dir, name)| (name.to_owned(), fixture(&format!("{dir}/{name}"))))
+    .into()
+}
+
+#[test]
+fn real_files_are_what_they_are() {
+    let found: Vec<String> = real()
+        .iter()
+        .map(|(name, bytes)| {
+            let it = classify(name, bytes);
+            assert_eq!(it.problem, None, "{name}");
+            let ids: Vec<String> = it.identities.iter().map(Identity::to_string).collect();
+            format!("{:?} {}", it.format, ids.join(","))
+        })
+        .collect();
+    let covmeta = format!("covmeta:{HASH}");
+    assert_eq!(
+        found,
+        [
+            format!("Profraw {BUILD_ID}"),
+            format!("Profraw {BUILD_ID}"),
+            format!("Profdata {BUILD_ID}"),
+            format!("Covmeta {covmeta}"),
+            format!("Covcounters {covmeta}"),
+            format!("Covcounters {covmeta}"),
+            "Gotext ".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn every_truncation_is_noticed() {
+    for (name, bytes) in real() {
+        // An indexed profile has no length in its header, and a text profile
+        // is whole at each end of a line.
+        let (mut whole, format) = (0, classify(&name, &bytes).format);
+        for len in 0..bytes.len() {
+            let it = classify(&name, &bytes[..len]);
+            match it.problem {
+                None => whole += 1,
+                Some(Problem::Empty) => assert_eq!(len, 0, "{name}"),
+                Some(_) => {}
+            }
+        }
+        let allowed = match format {
+            Format::Profdata => bytes.len(),
+            Format::Gotext => bytes.iter().filter(|b| **b == b'\n').count() - 1,
+            // The last bytes may be padding that a writer leaves out.
+            Format::Profraw => 7,
+            _ => 0,
+        };
+        assert!(
+            whole <= allowed,
+            "{name}: {whole} truncations were taken for whole"
+        );
+    }
+}
+
+#[test]
+fn no_changed_byte_makes_a_reader_panic() {
+    for (name, mut bytes) in real() {
+        for at in 0..bytes.len() {
+            let kept = bytes[at];
+            for value in 0..=255 {
+                bytes[at] = value;
+                let _ = classify(&name, &bytes);
+            }
+            bytes[at] = kept;
+        }
+    }
+}
+
+#[test]
+fn sizes_that_crash_other_readers_are_refused() {
+    // A size field of the header at a time: sections, counters, names.
+    let bytes = fixture("rust/plain.profraw");
+    for field in [2, 3, 4, 5, 6, 7, 8, 9, 13, 14] {
+        for claim in [u64::MAX, 1 << 40, 8 << 30, 1 << 20] {
+            let mut bytes = bytes.clone();
+            bytes[field * 8..field * 8 + 8].copy_from_slice(&claim.to_le_bytes());
+            let error = raw::read(&bytes).expect_err("a size past the end");
+            assert!(
+                matches!(error, raw::Error::Malformed(_)),
+                "field {field}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn names_that_inflate_too_far_are_refused() {
+    let bytes = fixture("rust/plain.profraw");
+    let names = 0x4d;
+    let at = bytes.len() - (names as usize).next_multiple_of(8);
+    // Uncompressed size 1 TiB, of what is there.
+    let mut bomb = bytes.clone();
+    bomb[at..at + 6].copy_from_slice(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x20]);
+    let error = raw::read(&bomb).expect_err("a bomb").to_string();
+    assert!(error.contains("are said to be in"), "{error}");
+    // One MiB, not compressed.
+    let mut lie = bytes;
+    lie[at..at + 4].copy_from_slice(&[0x80, 0x80, 0x40, 0]);
+    let error = raw::read(&lie).expect_err("a lie").to_string();
+    assert!(error.contains("the names claims 1048576 bytes"), "{error}");
+}
+
+#[test]
+fn what_a_killed_process_left_is_told_apart() {
+    let whole = fixture(&format!("go/covmeta.{HASH}"));
+    let damaged = |text: &str| Some(Problem::Damaged(text.to_owned()));
+    let cases = [
+        ("x.profraw", vec![], Format::Profraw, Some(Problem::Empty)),
+        (COUNTERS, vec![], Format::Covcounters, Some(Problem::Empty)),
+        (
+            "tmp.covmeta.365db558e60f45db96600bc1c17ccd6e123",
+            whole.clone(),
+            Format::Covmeta,
+            damaged("the process was stopped while it wrote this file"),
+        ),
+        (
+            "covmeta.00000000000000000000000000000000",
+            whole,
+            Format::Covmeta,
+            damaged(
+                "the file's name does not fit its content, \
+                 which is of covmeta:365db558e60f45db96600bc1c17ccd6e",
+            ),
+        ),
+        (
+            "x.profraw",
+            vec![0; 64],
+            Format::Profraw,
+            damaged("no profraw file by its content"),
+        ),
+        ("a/b/start.json", b"{}".to_vec(), Format::Record, None),
+        (
+            "core",
+            vec![1],
+            Format::Unknown,
+            damaged("no format of coverage that podcov knows"),
+        ),
+    ];
+    for (name, bytes, format, problem) in cases {
+        let it = classify(name, &bytes);
+        assert_eq!((it.format, it.problem), (format, problem), "{name}");
+    }
+}
+
+#[test]
+fn an_unknown_version_is_named() {
+    let mut bytes = fixture("rust/plain.profraw");
+    bytes[8] = 12;
+    let it = classify("x.profraw", &bytes);
+    let Some(Problem::Unsupported(text)) = it.problem else {
+        panic!("{it:?}")
+    };
+    assert!(
+        text.starts_with("raw profile version 12 is not known, 8 to 11 are"),
+        "{text}"
+    );
+    let mut bytes = fixture(&format!("go/covmeta.{HASH}"));
+    bytes[4] = 2;
+    let it = classify(&format!("covmeta.{HASH}"), &bytes);
+    assert!(
+        matches!(it.problem, Some(Problem::Unsupported(_))),
+        "{it:?}"
+    );
+}
+
+/// A raw profile of one function with two counters, written independently of
+/// the reader from LLVM's description of the format.
+fn synthetic(version: u64, is_64_bit: bool, endian: Endian) -> Vec<u8> {
+    let mut out = Vec::new();
+    let u64 = |out: &mut Vec<u8>, value: u64| match endian {
+        Endian::Little => out.extend(value.to_le_bytes()),
+        Endian::Big => out.extend(value.to_be_bytes()),
+    };
+    let letter = if is_64_bit { b'r' } else { b'R' };
+    let magic = u64::from_be_bytes([0xff, b'l', b'p', b'r', b'o', b'f', letter, 0x81]);
+    let zeros: &[(&str, u64)] = match version {
+        8 => &[
+            ("ids", 16),
+            ("functions", 1),
+            ("", 0),
+            ("counters", 2),
+            ("", 0),
+        ],
+        9 | 10 => &[
+            ("ids", 16),
+            ("functions", 1),
+            ("", 0),
+            ("counters", 2),
+            ("", 0),
+            ("bitmap", 0),
+            ("", 0),
+        ],
+        _ => &[
+            ("ids", 16),
+            ("functions", 1),
+            ("", 0),
+            ("counters", 2),
+            ("", 0),
+            ("bitmap", 0),
+            ("", 0),
+            ("uniform", 1),
+            ("", 0),
+            ("delta", 0),
+        ],
+    };
+    u64(&mut out, magic);
+    u64(&mut out, version | 1 << 56);
+    for (_, value) in zeros {
+        u64(&mut out, *value);
+    }
+    u64(&mut out, 5); // names
+    let deltas = if version == 8 { 2 } else { 3 };
+    let vtables = if version >= 10 { 2 } else { 0 };
+    for _ in 0..deltas + vtables {
+        u64(&mut out, 0);
+    }
+    u64(&mut out, if version >= 10 { 2 } else { 1 });
+    u64(&mut out, 3); // a build id of three bytes
+    out.extend([0xab, 0xcd, 0xef, 0, 0, 0, 0, 0]);
+    // sizeof(__llvm_profile_data), aligned to 8, and where NumCounters is.
+    let (size, at) = match (version, is_64_bit) {
+        (8, true) => (48, 40),
+        (9 | 10, true) => (64, 48),
+        (_, true) => (72, 56),
+        (8, false) => (40, 28),
+        (9 | 10, false) => (48, 32),
+        (_, false) => (56, 36),
+    };
+    let mut record = vec![0; size];
+    let two: [u8; 4] = match endian {
+        Endian::Little => 2u32.to_le_bytes(),
+        Endian::Big => 2u32.to_be_bytes(),
+    };
+    record[at..at + 4].copy_from_slice(&two);
+    out.extend(record);
+    out.extend([0; 16]);
+    if version >= 11 {
+        out.extend([0; 8]);
+    }
+    out.extend([3, 0, b'f', b'o', b'o', 0, 0, 0]);
+    out
+}
+
+#[test]
+fn all_versions_widths_and_byte_orders_are_read() {
+    for version in raw::VERSIONS {
+        for is_64_bit in [true, false] {
+            for endian in [Endian::Little, Endian::Big] {
+                let bytes = synthetic(version, is_64_bit, endian);
+                let profile = raw::read(&bytes)
+                    .unwrap_or_else(|e| panic!("{version} {is_64_bit} {endian:?}: {e}"));
+                assert_eq!(
+                    (profile.version, profile.functions, profile.counters),
+                    (version, 1, 2)
+                );
+                assert_eq!(profile.variants, 1 << 56);
+                assert_eq!(profile.build_ids, [Identity::BuildId("abcdef".into())]);
+                let twice = [bytes.clone(), bytes].concat();
+                assert_eq!(
+                    raw::read(&twice).map(|p| (p.profiles, p.counters)),
+                    Ok((2, 4))
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn go_files_say_what_ran() {
+    let meta = read_meta(&fixture(&format!("go/covmeta.{HASH}"))).unwrap();
+    assert_eq!(meta.mode, files::Mode::Atomic);
+    let package = &meta.packages[0];
+    assert_eq!((&*package.name, &*package.path), ("main", "example.org/op"));
+    let functions: Vec<(&str, bool, u32)> = package
+        .functions
+        .iter()
+        .map(|f| {
+            (
+                f.name.as_str(),
+                f.is_literal,
+                f.units.iter().map(|u| u.statements).sum(),
+            )
+        })
+        .collect();
+    assert!(functions.contains(&("a", false, 3)), "{functions:?}");
+    let counters = read_counters(&fixture(&format!("go/{COUNTERS}"))).unwrap();
+    meta.check(&counters).unwrap();
+    // a() ran ten times, six of them with n > 3.
+    let a = package
+        .functions
+        .iter()
+        .position(|f| &*f.name == "a")
+        .unwrap() as u32;
+    let a = counters.functions.iter().find(|f| f.function == a).unwrap();
+    let mut counts = a.counts.clone();
+    counts.sort_unstable();
+    assert_eq!(counts, [4, 6, 10]);
+    let mut other = counters.clone();
+    other.functions[0].counts.push(1);
+    assert!(meta.check(&other).is_err());
+}
+
+#[test]
+fn go_file_names_are_read() {
+    assert_eq!(
+        Name::parse(COUNTERS),
+        Some(Name::Counters {
+            hash: HASH.into(),
+            pid: 2384,
+            nanos: 1795257547508204385
+        })
+    );
+    for name in [
+        "covmeta.xyz",
+        "covmeta",
+        "covcounters.365db558e60f45db96600bc1c17ccd6e.1",
+        "a",
+    ] {
+        assert_eq!(Name::parse(name), None, "{name}");
+    }
+}
+
+#[test]
+fn a_text_profile_is_written_as_it_was_read() {
+    let bytes = fixture("go/coverage.out");
+    let profile = Profile::parse(&bytes).unwrap();
+    assert_eq!(profile.to_text().as_bytes(), bytes);
+}
