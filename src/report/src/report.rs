@@ -1,0 +1,328 @@
+//! From what was merged to what is said: the one place where numbers are made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use podcov_profile::Identity;
+use podcov_profile::ledger::{self, Fate, Finding, Ledger};
+use podcov_profile::model::{self, Coverage, Function, Line, Metrics};
+
+use crate::Filter;
+use crate::combine::combine;
+use crate::format;
+use crate::summary::{
+    Build, Component, FileNumbers, Incarnations, Loss, Package, SCHEMA, Summary, Unreached, all_of,
+};
+
+/// A run as it is reported: the numbers, and the lines behind them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Every number.
+    pub summary: Summary,
+    /// Every counted source file, in the order of the summary's.
+    pub files: Vec<SourceFile>,
+    /// The account of all incarnations.
+    pub ledger: Ledger,
+}
+
+/// One counted source file with its lines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceFile {
+    /// Index of its component in the summary.
+    pub component: usize,
+    /// Crate, or import path.
+    pub package: String,
+    /// Relative to the root of the sources.
+    pub path: String,
+    /// The build it is of, where builds from different sources ran.
+    pub build: Option<Identity>,
+    /// Evidence of its component is lost: what was not reached is unknown.
+    pub uncertain: bool,
+    /// As the reference tool counts them.
+    pub metrics: Metrics,
+    /// The lines that have code.
+    pub lines: Vec<Line>,
+    /// Its functions, by first line.
+    pub functions: Vec<Function>,
+}
+
+/// What is known of a line that has code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LineState {
+    /// All of it ran.
+    Covered,
+    /// Some of it ran.
+    Partial,
+    /// None of it ran, in any incarnation.
+    Uncovered,
+    /// No evidence shows that it ran, and some evidence is lost.
+    Unknown,
+}
+
+impl SourceFile {
+    /// What is known of one of its lines.
+    pub fn state(&self, line: &Line) -> LineState {
+        match (line.count, line.partial) {
+            (0, _) if self.uncertain => LineState::Unknown,
+            (0, _) => LineState::Uncovered,
+            (_, true) => LineState::Partial,
+            (_, false) => LineState::Covered,
+        }
+    }
+}
+
+impl Report {
+    /// Computes everything that is reported.
+    ///
+    /// A component's `possible` numbers equal what is proven unless evidence
+    /// of it is lost: an incarnation that does not count, or a file that was
+    /// damaged or is missing. Then they are 100 %. Lost evidence of an
+    /// incarnation whose component nobody knows widens every component, for
+    /// it can be any; unless it is foreign, for then it is none of them.
+    pub fn new(coverage: &Coverage, ledger: &Ledger, filter: &Filter) -> Report {
+        let losses = losses(ledger);
+        let anyone_lost = losses.iter().any(|loss| {
+            loss.fate != Fate::Foreign
+                && !coverage
+                    .components
+                    .iter()
+                    .any(|component| component.name == loss.component)
+        });
+        let mut summary = Summary {
+            schema: SCHEMA,
+            composition: coverage.composition.clone(),
+            run: ledger.run.clone(),
+            complete: losses.is_empty(),
+            findings: ledger.findings.clone(),
+            ..Summary::default()
+        };
+        for incarnation in &ledger.incarnations {
+            summary.incarnations.add(incarnation.fate);
+        }
+        for (fate, files) in ledger.file_fates() {
+            summary.evidence_files.insert(fate, files as u64);
+        }
+        summary.findings.extend(unmeasured(coverage, ledger));
+
+        let mut files = Vec::new();
+        for (index, component) in coverage.components.iter().enumerate() {
+            let incarnations = incarnations(component, ledger);
+            let uncertain = anyone_lost
+                || incarnations.lost > 0
+                || losses.iter().any(|loss| loss.component == component.name);
+            summary.complete &= !uncertain;
+            let own = source_files(component, index, uncertain, filter);
+            let packages = packages(&own);
+            let metrics: Metrics = packages.iter().map(|package| package.metrics).sum();
+            summary.components.push(Component {
+                name: component.name.clone(),
+                language: component.language,
+                kind: component.kind,
+                metrics,
+                possible: if uncertain { all_of(metrics) } else { metrics },
+                incarnations,
+                builds: component
+                    .binaries
+                    .iter()
+                    .map(|binary| Build {
+                        name: binary.name.clone(),
+                        identity: binary.identity.clone(),
+                        profiles: binary.profiles,
+                    })
+                    .collect(),
+                packages,
+            });
+            files.extend(own);
+        }
+        summary.losses = losses;
+        summary.metrics = summary
+            .components
+            .iter()
+            .map(|component| component.metrics)
+            .sum();
+        summary.possible = summary
+            .components
+            .iter()
+            .map(|component| component.possible)
+            .sum();
+        Report {
+            summary,
+            files,
+            ledger: ledger.clone(),
+        }
+    }
+}
+
+/// The incarnations of a component: the ledger's, or what the merge says where
+/// the ledger knows none.
+fn incarnations(component: &model::Component, ledger: &Ledger) -> Incarnations {
+    let mut all = Incarnations::default();
+    for incarnation in ledger
+        .incarnations
+        .iter()
+        .filter(|i| i.component == component.name)
+    {
+        all.add(incarnation.fate);
+    }
+    if all.total == 0 {
+        for _ in 0..component.incarnations_collected {
+            all.add(Fate::Collected);
+        }
+        for _ in 0..component.incarnations_lost {
+            all.add(Fate::Missing);
+        }
+    }
+    all
+}
+
+fn losses(ledger: &Ledger) -> Vec<Loss> {
+    let mut losses = Vec::new();
+    for incarnation in &ledger.incarnations {
+        let loss = |file: Option<&ledger::File>| Loss {
+            component: incarnation.component.clone(),
+            incarnation: incarnation.label(),
+            file: file.map(|file| file.path.clone()),
+            fate: file.map_or(incarnation.fate, |file| file.fate),
+            ended: format::ended(&incarnation.ended),
+            reason: file
+                .map_or(&incarnation.reason, |file| &file.reason)
+                .clone(),
+        };
+        if incarnation.is_lost() {
+            losses.push(loss(None));
+            continue;
+        }
+        // An empty file says that nothing was written, a foreign one is
+        // another program's; these two held counts of this one.
+        let gone = |file: &&ledger::File| matches!(file.fate, Fate::Rejected | Fate::Missing);
+        losses.extend(
+            incarnation
+                .files
+                .iter()
+                .filter(gone)
+                .map(|file| loss(Some(file))),
+        );
+    }
+    losses
+}
+
+/// Components that ran and of which nothing is known, not even their lines.
+fn unmeasured(coverage: &Coverage, ledger: &Ledger) -> Vec<Finding> {
+    let known: BTreeSet<&str> = coverage
+        .components
+        .iter()
+        .map(|c| c.name.as_str())
+        .collect();
+    let ran: BTreeSet<&str> = ledger
+        .incarnations
+        .iter()
+        .map(|incarnation| incarnation.component.as_str())
+        .filter(|name| !name.is_empty() && !known.contains(name))
+        .collect();
+    ran.into_iter()
+        .map(|name| Finding {
+            kind: "unmeasured".to_owned(),
+            text: format!("component {name} ran and has no coverage: it is in none of the totals"),
+        })
+        .collect()
+}
+
+/// The files of a component that the filter keeps, by package, path and build.
+fn source_files(
+    component: &model::Component,
+    index: usize,
+    uncertain: bool,
+    filter: &Filter,
+) -> Vec<SourceFile> {
+    let builds: Vec<&[model::File]> = component
+        .binaries
+        .iter()
+        .map(|binary| binary.files.as_slice())
+        .collect();
+    let combined = combine(&builds);
+    let mut versions: BTreeMap<String, usize> = BTreeMap::new();
+    for one in &combined {
+        *versions.entry(one.file.path.clone()).or_default() += 1;
+    }
+    let mut files: Vec<SourceFile> = combined
+        .into_iter()
+        .filter(|one| filter.keeps(&one.file.path))
+        .map(|one| SourceFile {
+            component: index,
+            build: (versions[&one.file.path] > 1)
+                .then(|| component.binaries[one.builds[0]].identity.clone()),
+            uncertain,
+            package: one.file.package,
+            path: one.file.path,
+            metrics: one.file.metrics,
+            lines: one.file.lines,
+            functions: one.file.functions,
+        })
+        .collect();
+    files.sort_by(|a, b| (&a.package, &a.path, &a.build).cmp(&(&b.package, &b.path, &b.build)));
+    files
+}
+
+/// The numbers of files that are ordered by package.
+fn packages(files: &[SourceFile]) -> Vec<Package> {
+    let mut packages: Vec<Package> = Vec::new();
+    for file in files {
+        let numbers = FileNumbers {
+            path: file.path.clone(),
+            build: file.build.clone(),
+            metrics: file.metrics,
+            partial_lines: file.lines.iter().filter(|line| line.partial).count() as u64,
+            unreached: unreached(&file.functions),
+        };
+        match packages.last_mut() {
+            Some(package) if package.name == file.package => {
+                package.metrics += numbers.metrics;
+                package.files.push(numbers);
+            }
+            _ => packages.push(Package {
+                name: file.package.clone(),
+                metrics: numbers.metrics,
+                files: vec![numbers],
+            }),
+        }
+    }
+    packages
+}
+
+/// The functions that never ran, the largest first. A closure in a function
+/// that never ran would only repeat it.
+fn unreached(functions: &[Function]) -> Vec<Unreached> {
+    let never: Vec<&Function> = functions
+        .iter()
+        .filter(|function| function.count == 0)
+        .collect();
+    let mut by_place = never.clone();
+    by_place.sort_by_key(|function| (function.start, std::cmp::Reverse(function.end)));
+    let mut inner: BTreeSet<(u32, u32)> = BTreeSet::new();
+    let mut outer: Option<(u32, u32)> = None;
+    for function in by_place {
+        match outer {
+            Some((start, end)) if function.start >= start && function.end <= end => {
+                if (function.start, function.end) != (start, end) {
+                    inner.insert((function.start, function.end));
+                }
+            }
+            _ => outer = Some((function.start, function.end)),
+        }
+    }
+    let mut unreached: Vec<Unreached> = never
+        .into_iter()
+        .filter(|function| !inner.contains(&(function.start, function.end)))
+        .map(|function| Unreached {
+            name: function.name.clone(),
+            line: function.start,
+            lines: function.lines.total,
+        })
+        .collect();
+    unreached.sort_by(|a, b| {
+        b.lines
+            .cmp(&a.lines)
+            .then(a.line.cmp(&b.line))
+            .then_with(|| a.name.cmp(&b.name))
+    });
+    unreached
+}
