@@ -9,6 +9,7 @@
 pub mod bundle;
 pub mod bytes;
 pub mod classify;
+pub mod elf;
 pub mod go;
 pub mod identity;
 pub mod ledger;

@@ -311,7 +311,7 @@ fn go_files_say_what_ran() {
         .iter()
         .map(|f| {
             (
-                f.name.as_str(),
+                &*f.name,
                 f.is_literal,
                 f.units.iter().map(|u| u.statements).sum(),
             )

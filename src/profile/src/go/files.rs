@@ -213,7 +213,7 @@ pub fn read_meta(bytes: &[u8]) -> Result<Meta, Error> {
         }
     };
     reader.take(6, "padding")?;
-    let tables = entries.checked_mul(16).unwrap_or(u64::MAX);
+    let tables = entries.saturating_mul(16);
     let tables = reader.take(tables, "the tables of packages")?;
     if META_HEADER + tables.len() as u64 != u64::from(strings_at) {
         return Err(reader

@@ -200,22 +200,24 @@ fn one(
             .into());
     }
     let counter = if variants & BYTE_COVERAGE != 0 { 1 } else { 8 };
-    let times = |number: u64, size: u64| number.checked_mul(size).unwrap_or(u64::MAX);
     let ids = reader.take(ids, "the binary ids")?;
     let build_ids = build_ids(ids, endian)?;
-    let data = reader.take(times(records, layout.record), "the records of functions")?;
+    let data = reader.take(
+        records.saturating_mul(layout.record),
+        "the records of functions",
+    )?;
     check_records(data, &layout, endian, counters, bitmaps)?;
     reader.take(before_counters, "the padding before the counters")?;
-    reader.take(times(counters, counter), "the counters")?;
+    reader.take(counters.saturating_mul(counter), "the counters")?;
     reader.take(after_counters, "the padding after the counters")?;
     reader.take(bitmaps, "the bitmaps")?;
     reader.take(after_bitmaps, "the padding after the bitmaps")?;
-    reader.take(times(uniform, 8), "the uniform counters")?;
+    reader.take(uniform.saturating_mul(8), "the uniform counters")?;
     reader.take(after_uniform, "the padding after the uniform counters")?;
     check_names(reader.take(names, "the names")?, reader)?;
     pad(reader, start)?;
     let vtable = if is_64_bit { 24 } else { 16 };
-    reader.take(times(vtables, vtable), "the vtables")?;
+    reader.take(vtables.saturating_mul(vtable), "the vtables")?;
     pad(reader, start)?;
     check_names(reader.take(vtable_names, "the vtables' names")?, reader)?;
     pad(reader, start)?;
