@@ -1,1 +1,43 @@
-//! placeholder
+//! Instrumented builds of components, and what they leave for a report.
+#![forbid(unsafe_code)]
+
+mod component;
+mod error;
+mod git;
+mod keep;
+mod program;
+mod rust;
+mod wrapper;
+
+use podcov_profile::bundle::Bundle;
+use podcov_profile::names::Language;
+
+pub use component::{Component, Context, GoBuild};
+pub use error::Error;
+pub use wrapper::{is_rustc_wrapper, rustc_wrapper};
+
+/// TODO image
+#[derive(Clone, Debug)]
+pub struct ImageSpec;
+
+/// Builds a component instrumented, learns its identity and writes its
+/// bundle, with an image if one is asked for.
+pub fn build(component: &Component, ctx: &Context) -> Result<Bundle, Error> {
+    ctx.cancel.check()?;
+    match component.language {
+        Language::Rust => rust::build(component, ctx),
+        Language::Go => todo!(),
+    }
+}
+
+/// The image, if one is asked for; then the bundle is complete.
+fn finish(
+    component: &Component,
+    keep: keep::Keep,
+    bundle: Bundle,
+    ctx: &Context,
+) -> Result<Bundle, Error> {
+    let _ = (component, ctx);
+    keep.finish(&bundle)?;
+    Ok(bundle)
+}
