@@ -1,4 +1,5 @@
 //! Go's formats.
 
 pub mod files;
+pub mod lines;
 pub mod text;

@@ -1,0 +1,159 @@
+//! From Go's blocks to lines and functions.
+
+use std::collections::BTreeMap;
+
+use crate::go::files;
+use crate::go::text::{Block, Span};
+use crate::model::{Function, Line, Ratio};
+
+/// No source file has more lines; a block that claims to end later is cut.
+const MAX_LINES: u32 = 1 << 20;
+
+/// The lines with code of a file, with their counts.
+///
+/// Go counts statements in blocks and has no notion of a line. Here a line has
+/// code when a block with a statement covers some of it, first and last line
+/// included; its count is the largest of theirs, and it is partial when one of
+/// them ran and another did not.
+pub fn lines(blocks: &BTreeMap<Span, Block>) -> Vec<Line> {
+    let mut lines: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    for (span, block) in blocks.iter().filter(|(_, block)| block.statements > 0) {
+        let end = span.end_line.min(span.start_line.saturating_add(MAX_LINES));
+        for number in span.start_line..=end {
+            let (most, least) = lines.entry(number).or_insert((block.count, block.count));
+            *most = block.count.max(*most);
+            *least = block.count.min(*least);
+        }
+    }
+    let line = |(number, (most, least))| Line {
+        number,
+        count: most,
+        partial: most > least && least == 0,
+    };
+    lines.into_iter().map(line).collect()
+}
+
+/// Statements that ran and statements that are there.
+pub fn statements(blocks: &BTreeMap<Span, Block>) -> Ratio {
+    let mut all = Ratio::default();
+    for block in blocks.values() {
+        let statements = u64::from(block.statements);
+        all += Ratio::new(if block.count > 0 { statements } else { 0 }, statements);
+    }
+    all
+}
+
+/// A function and its first block.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// The function; counts and lines are those of [`measure`].
+    pub function: Function,
+    /// Its first block, whose count is that of calls.
+    pub first: Span,
+}
+
+/// The functions of a program's meta-data by file, as `go tool covdata func`
+/// lists them: function literals belong to the function they are written in.
+pub fn functions(meta: &files::Meta) -> BTreeMap<&str, Vec<Placed>> {
+    let mut by_file: BTreeMap<&str, Vec<Placed>> = BTreeMap::new();
+    let all = meta.packages.iter().flat_map(|package| &package.functions);
+    for function in all.filter(|function| !function.is_literal) {
+        let spans = || function.units.iter().map(|unit| Span::from(*unit));
+        let Some(first) = spans().min() else { continue };
+        let end = spans()
+            .map(|span| span.end_line)
+            .fold(first.end_line, u32::max);
+        let name = function.name.to_string();
+        let start = first.start_line;
+        let function_of = Function {
+            name,
+            start,
+            end,
+            count: 0,
+            lines: Ratio::default(),
+        };
+        let placed = Placed {
+            function: function_of,
+            first,
+        };
+        by_file.entry(&function.file).or_default().push(placed);
+    }
+    for functions in by_file.values_mut() {
+        functions.sort_by(|a, b| (a.first, &a.function.name).cmp(&(b.first, &b.function.name)));
+    }
+    by_file
+}
+
+/// A function with its count and lines, from those of its file.
+pub fn measure(placed: &Placed, blocks: &BTreeMap<Span, Block>, lines: &[Line]) -> Function {
+    let mut function = placed.function.clone();
+    function.count = blocks.get(&placed.first).map_or(0, |block| block.count);
+    function.lines = lines_within(lines, function.start, function.end);
+    function
+}
+
+/// How many of the lines from `start` to `end` ran.
+pub fn lines_within(lines: &[Line], start: u32, end: u32) -> Ratio {
+    let from = lines.partition_point(|line| line.number < start);
+    let to = lines.partition_point(|line| line.number <= end).max(from);
+    let within = &lines[from..to];
+    let covered = within.iter().filter(|line| line.count > 0).count();
+    Ratio::new(covered as u64, within.len() as u64)
+}
+
+impl From<files::Unit> for Span {
+    fn from(unit: files::Unit) -> Span {
+        Span {
+            start_line: unit.start_line,
+            start_column: unit.start_column,
+            end_line: unit.end_line,
+            end_column: unit.end_column,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::go::text::Profile;
+
+    fn blocks(text: &str) -> BTreeMap<Span, Block> {
+        let text = format!("mode: count\n{text}");
+        Profile::parse(text.as_bytes())
+            .unwrap()
+            .files
+            .remove("a.go")
+            .unwrap()
+    }
+
+    #[test]
+    fn a_line_counts_as_its_busiest_block() {
+        let blocks =
+            blocks("a.go:1.14,2.8 1 5\na.go:2.8,4.3 2 0\na.go:4.8,6.3 1 3\na.go:9.1,9.2 0 7\n");
+        let found: Vec<_> = lines(&blocks)
+            .iter()
+            .map(|l| (l.number, l.count, l.partial))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (1, 5, false),
+                (2, 5, true),
+                (3, 0, false),
+                (4, 3, true),
+                (5, 3, false),
+                (6, 3, false)
+            ]
+        );
+        assert_eq!(statements(&blocks), Ratio::new(2, 4));
+        assert_eq!(lines_within(&lines(&blocks), 3, 4), Ratio::new(1, 2));
+    }
+
+    #[test]
+    fn a_block_that_claims_all_lines_is_cut() {
+        assert_eq!(
+            lines(&blocks("a.go:1.1,4294967295.1 1 1\n")).len(),
+            MAX_LINES as usize + 1
+        );
+    }
+}
