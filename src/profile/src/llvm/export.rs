@@ -219,13 +219,11 @@ pub fn lines(segments: &[Segment]) -> Vec<Line> {
         wrapping = on_line.last().copied().or(wrapping);
         rest = later;
         let next = later.first().map_or(number, |segment| segment.line);
-        // Nothing wraps into these lines, so none of them has code.
-        let nothing_wraps = wrapping.is_none_or(|segment| !segment.has_count);
-        number = if nothing_wraps {
-            next.max(number + 1)
-        } else {
-            number + 1
-        };
+        number = number.saturating_add(1);
+        if wrapping.is_none_or(|segment| !segment.has_count) {
+            // Nothing wraps into the lines up to the next, so none has code.
+            number = number.max(next);
+        }
     }
     lines
 }
