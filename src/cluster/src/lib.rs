@@ -2,3 +2,8 @@
 //! knows Kubernetes.
 #![forbid(unsafe_code)]
 
+mod api;
+pub mod embedded;
+pub mod existing;
+pub mod kind;
+pub mod provider;
