@@ -100,7 +100,9 @@ impl Component {
 impl Component {
     /// Gives `run` the component's environment.
     pub(crate) fn environment<'a>(&self, run: Run<'a>) -> Run<'a> {
-        self.env.iter().fold(run, |run, (key, value)| run.env(key, value))
+        self.env
+            .iter()
+            .fold(run, |run, (key, value)| run.env(key, value))
     }
 }
 

@@ -66,20 +66,32 @@ pub enum Error {
 }
 
 fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| format!("    {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 impl Error {
     pub(crate) fn configuration(component: &str, what: impl Into<String>) -> Self {
-        Error::Configuration { component: component.to_owned(), what: what.into() }
+        Error::Configuration {
+            component: component.to_owned(),
+            what: what.into(),
+        }
     }
 
     pub(crate) fn toolchain(component: &str, what: impl Into<String>) -> Self {
-        Error::Toolchain { component: component.to_owned(), what: what.into() }
+        Error::Toolchain {
+            component: component.to_owned(),
+            what: what.into(),
+        }
     }
 
     pub(crate) fn program(path: &Path, what: impl Into<String>) -> Self {
-        Error::Program { path: path.to_owned(), what: what.into() }
+        Error::Program {
+            path: path.to_owned(),
+            what: what.into(),
+        }
     }
 }
 
@@ -90,6 +102,10 @@ pub(crate) trait AtPath<T> {
 
 impl<T> AtPath<T> for std::io::Result<T> {
     fn at(self, what: &'static str, path: &Path) -> Result<T, Error> {
-        self.map_err(|source| Error::Io { what, path: path.to_owned(), source })
+        self.map_err(|source| Error::Io {
+            what,
+            path: path.to_owned(),
+            source,
+        })
     }
 }

@@ -11,7 +11,9 @@ pub(crate) fn state(dir: &Path, cancel: &Cancel) -> (Option<String>, bool) {
         let run = Run::new("git").arg("-C").arg(dir).args(args).cancel(cancel);
         run.run().ok().map(|done| done.text().trim().to_owned())
     };
-    let Some(commit) = git(&["rev-parse", "--verify", "HEAD"]) else { return (None, false) };
+    let Some(commit) = git(&["rev-parse", "--verify", "HEAD"]) else {
+        return (None, false);
+    };
     let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", "."]);
     (Some(commit), changed.is_some_and(|text| !text.is_empty()))
 }

@@ -33,7 +33,10 @@ impl Keep {
             let dir = partial.join(dir);
             fs::create_dir_all(&dir).at("create", &dir)?;
         }
-        Ok(Keep { partial, place: bundles.join(component) })
+        Ok(Keep {
+            partial,
+            place: bundles.join(component),
+        })
     }
 
     /// The folder as long as it is not complete.
@@ -67,7 +70,10 @@ impl Keep {
                 fs::create_dir_all(dir).at("create", dir)?;
             }
             fs::write(&to, &bytes).at("write", &to)?;
-            kept.push(SourceFile { path: name.clone(), sha256: hex(&Sha256::digest(&bytes)) });
+            kept.push(SourceFile {
+                path: name.clone(),
+                sha256: hex(&Sha256::digest(&bytes)),
+            });
         }
         Ok(kept)
     }
@@ -75,8 +81,10 @@ impl Keep {
     /// Writes `bundle.json` and puts the folder in its place.
     pub(crate) fn finish(self, bundle: &Bundle) -> Result<(), Error> {
         let file = self.partial.join("bundle.json");
-        let mut text = serde_json::to_vec_pretty(bundle)
-            .map_err(|error| Error::Answer { tool: "serde_json", what: error.to_string() })?;
+        let mut text = serde_json::to_vec_pretty(bundle).map_err(|error| Error::Answer {
+            tool: "serde_json",
+            what: error.to_string(),
+        })?;
         text.push(b'\n');
         fs::write(&file, text).at("write", &file)?;
         remove(&self.place)?;
@@ -118,12 +126,19 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Sources that a report names relative to `root`.
     pub(crate) fn below(root: &Path) -> Self {
-        Snapshot { root: root.to_owned(), rules: Vec::new(), files: BTreeMap::new() }
+        Snapshot {
+            root: root.to_owned(),
+            rules: Vec::new(),
+            files: BTreeMap::new(),
+        }
     }
 
     /// What a profile says starts with `from` is called `to` plus the rest.
     pub(crate) fn rule(&mut self, from: impl Into<String>, to: impl Into<String>) {
-        let rule = PathRule { from: from.into(), to: to.into() };
+        let rule = PathRule {
+            from: from.into(),
+            to: to.into(),
+        };
         if !self.rules.contains(&rule) {
             self.rules.push(rule);
         }
@@ -150,7 +165,11 @@ impl Snapshot {
 
     fn sources(&self, files: Vec<SourceFile>) -> Sources {
         let root = self.root.to_string_lossy().into_owned();
-        Sources { root, path_map: self.rules.clone(), files }
+        Sources {
+            root,
+            path_map: self.rules.clone(),
+            files,
+        }
     }
 
     /// Fixes the order of the rules: the longest start fits first.

@@ -4,6 +4,7 @@
 mod component;
 mod error;
 mod git;
+mod go;
 mod keep;
 mod program;
 mod rust;
@@ -26,7 +27,7 @@ pub fn build(component: &Component, ctx: &Context) -> Result<Bundle, Error> {
     ctx.cancel.check()?;
     match component.language {
         Language::Rust => rust::build(component, ctx),
-        Language::Go => todo!(),
+        Language::Go => go::build(component, ctx),
     }
 }
 

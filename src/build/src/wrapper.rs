@@ -44,7 +44,11 @@ const MARK_AT_EXIT: u32 = 2_000_000;
 
 impl Marker {
     pub(crate) fn encode(self) -> u32 {
-        let base = if self.mode == Mode::AtExit { MARK_AT_EXIT } else { MARK };
+        let base = if self.mode == Mode::AtExit {
+            MARK_AT_EXIT
+        } else {
+            MARK
+        };
         base + self.codegen_units.unwrap_or(0).min(MARK - 1)
     }
 
@@ -54,7 +58,10 @@ impl Marker {
             2 => (Mode::AtExit, value - MARK_AT_EXIT),
             _ => return None,
         };
-        Some(Marker { mode, codegen_units: (rest > 0).then_some(rest) })
+        Some(Marker {
+            mode,
+            codegen_units: (rest > 0).then_some(rest),
+        })
     }
 }
 
@@ -83,7 +90,10 @@ impl Settings {
         let text = |name| std::env::var(name).ok();
         Settings {
             crates: text(CRATES).map(|list| {
-                list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+                list.split(',')
+                    .filter(|name| !name.is_empty())
+                    .map(str::to_owned)
+                    .collect()
             }),
             at_exit: text(MODE).as_deref() == Some("at-exit"),
             statically: text(STATIC).as_deref() == Some("1"),
@@ -97,7 +107,9 @@ impl Settings {
 /// a rustc first.
 pub fn is_rustc_wrapper() -> bool {
     let rustc_comes_first = std::env::args_os().nth(1).is_some_and(|first| {
-        let name = std::path::Path::new(&first).file_stem().map(OsStr::to_os_string);
+        let name = std::path::Path::new(&first)
+            .file_stem()
+            .map(OsStr::to_os_string);
         name.is_some_and(|name| {
             let name = name.to_string_lossy();
             name.starts_with("rustc") || name.starts_with("clippy-driver")
@@ -131,7 +143,10 @@ pub fn rustc_wrapper(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => Command::new(&rustc),
     };
     let error = command.args(args).exec();
-    eprintln_to_cargo(&format!("cannot start `{}`: {error}", command.get_program().display()));
+    eprintln_to_cargo(&format!(
+        "cannot start `{}`: {error}",
+        command.get_program().display()
+    ));
     ExitCode::from(1)
 }
 
@@ -147,12 +162,16 @@ fn rewrite(args: Vec<OsString>, settings: &Settings) -> Vec<OsString> {
     let crate_name = value_of(&args, "--crate-name");
     let has_target = value_of(&args, "--target").is_some();
     let crate_types = values_of(&args, "--crate-type");
-    let asks_only = args.iter().any(|arg| arg.to_string_lossy().starts_with("--print"));
+    let asks_only = args
+        .iter()
+        .any(|arg| arg.to_string_lossy().starts_with("--print"));
     // A build that podcov runs always names a target, so what has none is for
     // the machine that builds: build scripts, procedural macros.
     let for_host = !has_target && settings.crates.is_none()
         || crate_types.iter().any(|kind| kind == "proc-macro")
-        || crate_name.as_deref().is_some_and(|name| name.starts_with("build_script_"));
+        || crate_name
+            .as_deref()
+            .is_some_and(|name| name.starts_with("build_script_"));
     if settings.statically && has_target && (!for_host || asks_only) {
         args.extend(["-C", "target-feature=+crt-static"].map(OsString::from));
     }
@@ -161,20 +180,29 @@ fn rewrite(args: Vec<OsString>, settings: &Settings) -> Vec<OsString> {
         return args;
     }
     let mode = match (&settings.crates, &settings.package) {
-        (Some(crates), Some(package)) if crates.contains(package) => {
-            Some(if settings.at_exit { Mode::AtExit } else { Mode::Continuous })
-        }
+        (Some(crates), Some(package)) if crates.contains(package) => Some(if settings.at_exit {
+            Mode::AtExit
+        } else {
+            Mode::Continuous
+        }),
         (Some(_), _) => None,
         (None, _) => marker.map(|marker| marker.mode),
     };
     if let Some(mode) = mode {
         args.extend(instrument(mode));
     }
-    if crate_types.iter().any(|kind| kind == "bin" || kind == "cdylib") {
+    if crate_types
+        .iter()
+        .any(|kind| kind == "bin" || kind == "cdylib")
+    {
         // The program may hold counted libraries without being counted itself;
         // rustc asks for the runtime's start only in an instrumented crate.
-        let flags =
-            ["-C", "link-arg=-Wl,--build-id=sha1", "-C", "link-arg=-Wl,-u,__llvm_profile_runtime"];
+        let flags = [
+            "-C",
+            "link-arg=-Wl,--build-id=sha1",
+            "-C",
+            "link-arg=-Wl,-u,__llvm_profile_runtime",
+        ];
         args.extend(flags.map(OsString::from));
     }
     args
@@ -208,7 +236,10 @@ fn take_marker(args: Vec<OsString>) -> (Vec<OsString>, Option<Marker>) {
     for arg in args {
         let value = arg.to_str().and_then(|text| {
             let text = text.strip_prefix("-C").unwrap_or(text);
-            text.strip_prefix("codegen-units=")?.parse().ok().and_then(Marker::decode)
+            text.strip_prefix("codegen-units=")?
+                .parse()
+                .ok()
+                .and_then(Marker::decode)
         });
         let Some(found) = value else {
             kept.push(arg);
@@ -237,7 +268,10 @@ fn values_of(args: &[OsString], flag: &str) -> Vec<String> {
     while let Some(arg) = args.next() {
         let Some(text) = arg.to_str() else { continue };
         if text == flag {
-            values.extend(args.next().map(|value| value.to_string_lossy().into_owned()));
+            values.extend(
+                args.next()
+                    .map(|value| value.to_string_lossy().into_owned()),
+            );
         } else if let Some(value) = text.strip_prefix(flag).and_then(|v| v.strip_prefix('=')) {
             values.push(value.to_owned());
         }
@@ -256,8 +290,10 @@ mod tests {
 
     fn check(line: &str, settings: &Settings, expected: &str) {
         let args = line.split_whitespace().map(OsString::from).collect();
-        let words: Vec<_> =
-            rewrite(args, settings).iter().map(|a| a.to_string_lossy().into_owned()).collect();
+        let words: Vec<_> = rewrite(args, settings)
+            .iter()
+            .map(|a| a.to_string_lossy().into_owned())
+            .collect();
         let expected: Vec<_> = expected.split_whitespace().collect();
         assert_eq!(words, expected, "{line}");
     }
@@ -265,8 +301,16 @@ mod tests {
     #[test]
     fn markers_say_what_is_counted_and_vanish() {
         let s = Settings::default();
-        let mark = Marker { mode: Mode::Continuous, codegen_units: None }.encode();
-        let mark4 = Marker { mode: Mode::AtExit, codegen_units: Some(4) }.encode();
+        let mark = Marker {
+            mode: Mode::Continuous,
+            codegen_units: None,
+        }
+        .encode();
+        let mark4 = Marker {
+            mode: Mode::AtExit,
+            codegen_units: Some(4),
+        }
+        .encode();
         check(
             &format!("--crate-name a --crate-type lib -C codegen-units={mark} --target t"),
             &s,
@@ -289,8 +333,15 @@ mod tests {
 
     #[test]
     fn what_runs_while_building_is_not_counted() {
-        let s = Settings { statically: true, ..Settings::default() };
-        let mark = Marker { mode: Mode::Continuous, codegen_units: None }.encode();
+        let s = Settings {
+            statically: true,
+            ..Settings::default()
+        };
+        let mark = Marker {
+            mode: Mode::Continuous,
+            codegen_units: None,
+        }
+        .encode();
         check(
             &format!("--crate-name build_script_build --crate-type bin -C codegen-units={mark}"),
             &s,
@@ -306,7 +357,10 @@ mod tests {
 
     #[test]
     fn foreign_builds_name_their_packages() {
-        let mut s = Settings { crates: Some(vec!["my-app".into()]), ..Settings::default() };
+        let mut s = Settings {
+            crates: Some(vec!["my-app".into()]),
+            ..Settings::default()
+        };
         s.package = Some("my-app".into());
         let bin = "--crate-name my_app --crate-type bin";
         check(bin, &s, &format!("{bin} {INSTRUMENTED} {LINKED}"));

@@ -22,7 +22,10 @@ const APP: &str = "
 
 fn single() -> Project {
     Project::new(&[
-        ("Cargo.toml", "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n"),
+        (
+            "Cargo.toml",
+            "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+        ),
         ("src/main.rs", APP),
         (
             "src/lib.rs",
@@ -49,13 +52,19 @@ fn workspace() -> Project {
             "[package]\nname = \"my-operator\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
              [dependencies]\nmy-shared = { path = \"../shared\" }\n",
         ),
-        ("operator/src/main.rs", "fn main() { println!(\"{}\", my_shared::answer()); }"),
+        (
+            "operator/src/main.rs",
+            "fn main() { println!(\"{}\", my_shared::answer()); }",
+        ),
         (
             "client/Cargo.toml",
             "[package]\nname = \"my-client\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
              [dependencies]\nmy-shared = { path = \"../shared\" }\n",
         ),
-        ("client/src/main.rs", "fn main() { println!(\"{}\", my_shared::answer()); }"),
+        (
+            "client/src/main.rs",
+            "fn main() { println!(\"{}\", my_shared::answer()); }",
+        ),
         (
             "shared/Cargo.toml",
             "[package]\nname = \"my-shared\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
@@ -73,41 +82,80 @@ fn profiled(program: &Path, dir: &Path) -> Command {
 /// Whether the bytes of `text` are in the file.
 fn holds(file: &Path, text: &str) -> bool {
     let bytes = std::fs::read(file).unwrap();
-    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    bytes
+        .windows(text.len())
+        .any(|window| window == text.as_bytes())
 }
 
 #[test]
 fn a_single_crate_counts_through_a_kill() {
     let project = single();
-    let bundle = project.build(&project.component("app", Language::Rust)).unwrap();
+    let bundle = project
+        .build(&project.component("app", Language::Rust))
+        .unwrap();
     let binary = &bundle.binaries[0];
     assert_eq!(binary.mode, Mode::Continuous);
-    let Some(Identity::BuildId(id)) = &binary.identity else { panic!("{:?}", binary.identity) };
+    let Some(Identity::BuildId(id)) = &binary.identity else {
+        panic!("{:?}", binary.identity)
+    };
     assert_eq!(id.len(), 40);
 
     let evidence = project.evidence("killed");
-    let status = profiled(&project.program(&bundle), &evidence).env("DIE", "1").status().unwrap();
+    let status = profiled(&project.program(&bundle), &evidence)
+        .env("DIE", "1")
+        .status()
+        .unwrap();
     assert_eq!(status.code(), None, "killed");
     let files = names(&evidence);
     assert_eq!(files.len(), 1, "{files:?}");
     // An instrumented program that is killed without the mapping leaves nothing.
     let profile = std::fs::read(evidence.join(&files[0])).unwrap();
-    let build_id: Vec<u8> =
-        (0..20).map(|i| u8::from_str_radix(&id[2 * i..2 * i + 2], 16).unwrap()).collect();
-    assert!(profile.windows(20).any(|window| window == build_id), "build id in the profile");
+    let build_id: Vec<u8> = (0..20)
+        .map(|i| u8::from_str_radix(&id[2 * i..2 * i + 2], 16).unwrap())
+        .collect();
+    assert!(
+        profile.windows(20).any(|window| window == build_id),
+        "build id in the profile"
+    );
 
-    let sources: Vec<_> = bundle.sources.files.iter().map(|file| file.path.as_str()).collect();
-    assert_eq!(sources, ["_generated/app/made.rs", "src/lib.rs", "src/main.rs"]);
+    let sources: Vec<_> = bundle
+        .sources
+        .files
+        .iter()
+        .map(|file| file.path.as_str())
+        .collect();
+    assert_eq!(
+        sources,
+        ["_generated/app/made.rs", "src/lib.rs", "src/main.rs"]
+    );
     for file in sources {
-        assert!(project.path("bundle/app/src").join(file).is_file(), "{file}");
+        assert!(
+            project.path("bundle/app/src").join(file).is_file(),
+            "{file}"
+        );
     }
     let library = project.root.join("src/lib.rs");
-    assert_eq!(bundle.sources.relative(library.to_str().unwrap()).as_deref(), Some("src/lib.rs"));
+    assert_eq!(
+        bundle
+            .sources
+            .relative(library.to_str().unwrap())
+            .as_deref(),
+        Some("src/lib.rs")
+    );
     // Static: nothing to bring along into an empty image.
-    let loader = Command::new("ldd").arg(project.program(&bundle)).output().unwrap();
+    let loader = Command::new("ldd")
+        .arg(project.program(&bundle))
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&loader.stdout) + String::from_utf8_lossy(&loader.stderr);
-    assert!(text.contains("statically linked") || text.contains("not a dynamic"), "{text}");
-    assert!(!project.root.join("target").exists(), "the user's own target folder");
+    assert!(
+        text.contains("statically linked") || text.contains("not a dynamic"),
+        "{text}"
+    );
+    assert!(
+        !project.root.join("target").exists(),
+        "the user's own target folder"
+    );
 }
 
 #[test]
@@ -118,7 +166,12 @@ fn only_what_is_asked_for_is_counted_and_shared_by_components() {
     operator.crates = vec!["my-operator".to_owned()];
     let only = project.build(&operator).unwrap();
     let paths = |bundle: &podcov_profile::bundle::Bundle| {
-        bundle.sources.files.iter().map(|file| file.path.clone()).collect::<Vec<_>>()
+        bundle
+            .sources
+            .files
+            .iter()
+            .map(|file| file.path.clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(paths(&only), ["operator/src/main.rs"]);
 
@@ -131,9 +184,19 @@ fn only_what_is_asked_for_is_counted_and_shared_by_components() {
     // The counted functions are named in the profile of a run.
     for (bundle, counted) in [(&only, false), (&both, true)] {
         let evidence = project.evidence(&format!("run-{}", bundle.component));
-        assert!(profiled(&project.program(bundle), &evidence).status().unwrap().success());
+        assert!(
+            profiled(&project.program(bundle), &evidence)
+                .status()
+                .unwrap()
+                .success()
+        );
         let file = evidence.join(&names(&evidence)[0]);
-        assert_eq!(functions(&file), if counted { 2 } else { 1 }, "{}", bundle.component);
+        assert_eq!(
+            functions(&file),
+            if counted { 2 } else { 1 },
+            "{}",
+            bundle.component
+        );
     }
 
     // Both variants stay: neither build makes the other's old.
@@ -141,7 +204,11 @@ fn only_what_is_asked_for_is_counted_and_shared_by_components() {
     operator.crates = vec!["my_operator".to_owned()];
     let again = project.build(&operator).unwrap();
     assert_eq!(again.binaries, only.binaries);
-    assert_eq!(names(&project.path("cache")).len(), 1, "one target folder for both");
+    assert_eq!(
+        names(&project.path("cache")).len(),
+        1,
+        "one target folder for both"
+    );
 }
 
 /// The number of functions (`NumData`) in a raw profile's header.
@@ -160,7 +227,8 @@ fn at_exit_and_dynamic_are_there_for_who_asks() {
     let bundle = project.build(&component).unwrap();
     assert_eq!(bundle.binaries[0].mode, Mode::AtExit);
     let program = project.program(&bundle);
-    assert!(!holds(&program, "__llvm_profile_counter_bias"));
+    let facts = podcov_profile::elf::read(&std::fs::read(&program).unwrap()).unwrap();
+    assert_eq!(facts.llvm_relocation, Some(false));
     assert!(holds(&program, "/ld-linux"), "a dynamic loader");
     let evidence = project.evidence("exit");
     let mut run = Command::new(&program);
@@ -172,15 +240,25 @@ fn at_exit_and_dynamic_are_there_for_who_asks() {
 #[test]
 fn the_users_own_flags_stay() {
     let project = single();
-    project.write(".cargo/config.toml", "[build]\nrustflags = [\"--cfg\", \"mine\"]\n");
+    project.write(
+        ".cargo/config.toml",
+        "[build]\nrustflags = [\"--cfg\", \"mine\"]\n",
+    );
     project.write(
         "src/main.rs",
         "#![allow(unexpected_cfgs)]\nfn main() { assert!(cfg!(mine) && cfg!(coverage)); \
          assert_eq!(app::once(1), 1); }",
     );
-    let bundle = project.build(&project.component("app", Language::Rust)).unwrap();
+    let bundle = project
+        .build(&project.component("app", Language::Rust))
+        .unwrap();
     let evidence = project.evidence("run");
-    assert!(profiled(&project.program(&bundle), &evidence).status().unwrap().success());
+    assert!(
+        profiled(&project.program(&bundle), &evidence)
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[test]
@@ -192,11 +270,26 @@ fn what_does_not_fit_is_said_with_what_would() {
         let text = failure(project.build(&component));
         assert!(text.contains(expected), "expected `{expected}` in: {text}");
     };
-    check(&|_| {}, "several programs could be meant: `my-client` (package my-client), `my-op");
-    check(&|c| c.binary = Some("my-operatr".into()), "did you mean `my-operator`?");
-    check(&|c| c.package = Some("my-shared".into()), "found only libraries in package `my-shared`");
-    check(&|c| c.package = Some("my-share".into()), "did you mean `my-shared`?");
-    check(&|c| c.manifest = Some("nowhere/Cargo.toml".into()), "expected a Cargo.toml at ");
+    check(
+        &|_| {},
+        "several programs could be meant: `my-client` (package my-client), `my-op",
+    );
+    check(
+        &|c| c.binary = Some("my-operatr".into()),
+        "did you mean `my-operator`?",
+    );
+    check(
+        &|c| c.package = Some("my-shared".into()),
+        "found only libraries in package `my-shared`",
+    );
+    check(
+        &|c| c.package = Some("my-share".into()),
+        "did you mean `my-shared`?",
+    );
+    check(
+        &|c| c.manifest = Some("nowhere/Cargo.toml".into()),
+        "expected a Cargo.toml at ",
+    );
     let operator = |crates: &str| {
         let crates = vec![crates.to_owned()];
         move |c: &mut podcov_build::Component| {
@@ -205,8 +298,14 @@ fn what_does_not_fit_is_said_with_what_would() {
         }
     };
     check(&operator("my-shard"), "did you mean `my-shared`?");
-    check(&operator("my-client"), "is in the workspace but not in program");
-    project.write("shared/src/lib.rs", "pub fn answer() -> u32 { \"no number\" }");
+    check(
+        &operator("my-client"),
+        "is in the workspace but not in program",
+    );
+    project.write(
+        "shared/src/lib.rs",
+        "pub fn answer() -> u32 { \"no number\" }",
+    );
     let text = "expected `u32`, found `&str`";
     check(&|c| c.binary = Some("my-operator".into()), text);
 }

@@ -40,7 +40,10 @@ pub(crate) fn metadata(
 ) -> Result<Metadata, Error> {
     let dir = manifest.parent().unwrap_or(manifest);
     let mut command = MetadataCommand::new();
-    command.manifest_path(manifest).cargo_path("cargo").current_dir(dir);
+    command
+        .manifest_path(manifest)
+        .cargo_path("cargo")
+        .current_dir(dir);
     let mut options: Vec<String> = Vec::new();
     if let Some(target) = target {
         options.extend(["--filter-platform".to_owned(), target.to_owned()]);
@@ -51,12 +54,19 @@ pub(crate) fn metadata(
     }
     command.other_options(options);
     let command = command.cargo_command();
-    let run = Run::new(command.get_program()).args(command.get_args()).current_dir(dir);
+    let run = Run::new(command.get_program())
+        .args(command.get_args())
+        .current_dir(dir);
     let done = component.environment(run).cancel(cancel).run()?;
     let text = done.text();
-    let json = text.lines().find(|line| line.starts_with('{')).unwrap_or_default();
-    MetadataCommand::parse(json)
-        .map_err(|error| Error::Answer { tool: "cargo metadata", what: error.to_string() })
+    let json = text
+        .lines()
+        .find(|line| line.starts_with('{'))
+        .unwrap_or_default();
+    MetadataCommand::parse(json).map_err(|error| Error::Answer {
+        tool: "cargo metadata",
+        what: error.to_string(),
+    })
 }
 
 /// In a workspace, a feature belongs to a package.
@@ -72,7 +82,10 @@ fn qualified_features(component: &Component) -> Vec<String> {
 /// names in `env` or in podcov's own environment.
 pub(crate) fn find_wrapper(env: &[(String, String)]) -> Result<PathBuf, Error> {
     let asked = env.iter().rev().find(|(key, _)| key == "PODCOV_EXE");
-    match asked.map(|(_, path)| path.into()).or_else(|| std::env::var_os("PODCOV_EXE")) {
+    match asked
+        .map(|(_, path)| path.into())
+        .or_else(|| std::env::var_os("PODCOV_EXE"))
+    {
         Some(path) => Ok(path.into()),
         None => std::env::current_exe().at("find", Path::new("podcov's own program")),
     }
@@ -82,9 +95,17 @@ pub(crate) fn find_wrapper(env: &[(String, String)]) -> Result<PathBuf, Error> {
 /// (sources, features, profiles, the marks of what is counted) may share it.
 fn target_dir(component: &Component, ctx: &Context, toolchain: &Toolchain) -> PathBuf {
     let mut hasher = Sha256::new();
-    hasher.update(format!("{FLAGS_VERSION}\n{}\n{}", toolchain.verbose, toolchain.target));
-    hasher.update(if component.statically { "\nstatic" } else { "\ndynamic" });
-    ctx.cache.join(format!("rust-{}", &keep::hex(&hasher.finalize())[..12]))
+    hasher.update(format!(
+        "{FLAGS_VERSION}\n{}\n{}",
+        toolchain.verbose, toolchain.target
+    ));
+    hasher.update(if component.statically {
+        "\nstatic"
+    } else {
+        "\ndynamic"
+    });
+    ctx.cache
+        .join(format!("rust-{}", &keep::hex(&hasher.finalize())[..12]))
 }
 
 pub(super) fn build(
@@ -106,7 +127,12 @@ pub(super) fn build(
     let mut run = Run::new("cargo")
         .args(["build", "--message-format=json", "--profile", profile])
         .args(["--target", &toolchain.target])
-        .args(["--package", &selection.package.id.repr, "--bin", &selection.binary])
+        .args([
+            "--package",
+            &selection.package.id.repr,
+            "--bin",
+            &selection.binary,
+        ])
         .arg("--manifest-path")
         .arg(manifest)
         .arg("--target-dir")
@@ -117,7 +143,9 @@ pub(super) fn build(
     for package in &selection.counted {
         let mark = marker.encode();
         let id = package.id.repr.replace('\\', "\\\\").replace('"', "\\\"");
-        run = run.arg("--config").arg(format!("profile.{profile}.package.\"{id}\".codegen-units={mark}"));
+        run = run.arg("--config").arg(format!(
+            "profile.{profile}.package.\"{id}\".codegen-units={mark}"
+        ));
     }
     let log = Mutex::new(Log::default());
     let result = component
@@ -125,8 +153,14 @@ pub(super) fn build(
         .current_dir(manifest.parent().unwrap_or(manifest))
         .env("RUSTC_WRAPPER", find_wrapper(&component.env)?)
         .env(wrapper::ENABLED, "1")
-        .env(wrapper::STATIC, if component.statically { "1" } else { "0" })
-        .env(wrapper::NEXT, toolchain.wrapper.as_deref().unwrap_or(Path::new("")))
+        .env(
+            wrapper::STATIC,
+            if component.statically { "1" } else { "0" },
+        )
+        .env(
+            wrapper::NEXT,
+            toolchain.wrapper.as_deref().unwrap_or(Path::new("")),
+        )
         .env_remove(wrapper::CRATES)
         // "132/210" comes from cargo's progress bar and from nowhere else.
         .env("CARGO_TERM_PROGRESS_WHEN", "always")
@@ -141,7 +175,9 @@ pub(super) fn build(
             }
         })
         .run();
-    let log = log.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let log = log
+        .into_inner()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     match result {
         Ok(_) => {}
         Err(podcov_process::Error::Failed { .. }) => {
@@ -152,10 +188,16 @@ pub(super) fn build(
     let mut built = log.built;
     if built.executable.as_os_str().is_empty() {
         let what = format!("no message about the program `{}`", selection.binary);
-        return Err(Error::Answer { tool: "cargo build", what });
+        return Err(Error::Answer {
+            tool: "cargo build",
+            what,
+        });
     }
     // The next build of another component may put its own variant there.
-    built.executable = built.executable.canonicalize().at("find", &built.executable)?;
+    built.executable = built
+        .executable
+        .canonicalize()
+        .at("find", &built.executable)?;
     Ok(built)
 }
 
@@ -167,7 +209,11 @@ fn compile_error(component: &Component, mut output: String) -> Error {
     if output.contains("profiler_builtins") {
         output += "\nhint: this rustc has no profiler runtime; use a toolchain of rustup's";
     }
-    Error::Compile { component: component.name.clone(), tool: "cargo build", output }
+    Error::Compile {
+        component: component.name.clone(),
+        tool: "cargo build",
+        output,
+    }
 }
 
 /// What cargo says while it builds.
@@ -203,7 +249,10 @@ impl Log {
                 None => format!("compiling {what}"),
             });
         }
-        if let Some(what) = text.strip_prefix("Downloading ").or(text.strip_prefix("Downloaded ")) {
+        if let Some(what) = text
+            .strip_prefix("Downloading ")
+            .or(text.strip_prefix("Downloaded "))
+        {
             return Some(format!("downloading {what}"));
         }
         if text.starts_with("Blocking ") {
@@ -230,13 +279,20 @@ impl Log {
                 {
                     self.built.executable = program.clone().into();
                 }
-                let library = artifact.filenames.iter().find(|f| f.extension() == Some("rlib"));
+                let library = artifact
+                    .filenames
+                    .iter()
+                    .find(|f| f.extension() == Some("rlib"));
                 if let Some(library) = library {
-                    self.built.libraries.insert(artifact.package_id, library.clone().into());
+                    self.built
+                        .libraries
+                        .insert(artifact.package_id, library.clone().into());
                 }
             }
             Message::BuildScriptExecuted(script) => {
-                self.built.out_dirs.insert(script.package_id, script.out_dir.into());
+                self.built
+                    .out_dirs
+                    .insert(script.package_id, script.out_dir.into());
             }
             _ => {}
         }
@@ -244,7 +300,11 @@ impl Log {
 
     /// The compiler's errors, or what cargo said if there is none.
     fn errors(&self) -> String {
-        let from = if self.rendered.is_empty() { &self.plain } else { &self.rendered };
+        let from = if self.rendered.is_empty() {
+            &self.plain
+        } else {
+            &self.rendered
+        };
         let text = from.join("\n");
         let lines: Vec<_> = text.lines().map(str::trim_end).collect();
         if lines.len() <= SHOWN_LINES {
@@ -253,14 +313,22 @@ impl Log {
         // The first error causes the others; the last lines say how many.
         let (first, last) = (&lines[..SHOWN_LINES - 10], &lines[lines.len() - 10..]);
         let left_out = lines.len() - SHOWN_LINES;
-        format!("{}\n… {left_out} lines …\n{}", first.join("\n"), last.join("\n"))
+        format!(
+            "{}\n… {left_out} lines …\n{}",
+            first.join("\n"),
+            last.join("\n")
+        )
     }
 }
 
 /// "Building [==>  ] 12/210: kube" → (12, 210).
 fn bar(text: &str) -> Option<(u32, u32)> {
     let (_, rest) = text.split_once("Building [")?;
-    let numbers = rest.split_once("] ")?.1.split([':', ' ', '\u{1b}']).next()?;
+    let numbers = rest
+        .split_once("] ")?
+        .1
+        .split([':', ' ', '\u{1b}'])
+        .next()?;
     let (done, all) = numbers.split_once('/')?;
     Some((done.trim().parse().ok()?, all.trim().parse().ok()?))
 }
@@ -312,15 +380,24 @@ mod tests {
     fn status_has_crate_and_numbers() {
         let mut log = Log::default();
         let line = "    Building [=>      ] 12/210: a, b\r\u{1b}[K   Compiling kube v5.0.0 (/x y)";
-        assert_eq!(log.line(line, "op").as_deref(), Some("compiling kube v5.0.0 (12/210)"));
+        assert_eq!(
+            log.line(line, "op").as_deref(),
+            Some("compiling kube v5.0.0 (12/210)")
+        );
         assert!(log.errors().is_empty());
     }
 
     #[test]
     fn long_errors_keep_their_beginning_and_end() {
-        let log = Log { plain: (0..200).map(|n| n.to_string()).collect(), ..Log::default() };
+        let log = Log {
+            plain: (0..200).map(|n| n.to_string()).collect(),
+            ..Log::default()
+        };
         let text = log.errors();
-        assert!(text.starts_with("0\n1\n") && text.ends_with("\n199"), "{text}");
+        assert!(
+            text.starts_with("0\n1\n") && text.ends_with("\n199"),
+            "{text}"
+        );
         assert!(text.contains("… 140 lines …"));
     }
 

@@ -66,7 +66,11 @@ fn manifest_of(component: &Component) -> Result<PathBuf, Error> {
         Some(path) => component.root.join(path),
         None => component.root.join("Cargo.toml"),
     };
-    let path = if path.is_dir() { path.join("Cargo.toml") } else { path };
+    let path = if path.is_dir() {
+        path.join("Cargo.toml")
+    } else {
+        path
+    };
     path.canonicalize().map_err(|error| {
         let what = format!(
             "expected a Cargo.toml at {}, found none ({error}); set `manifest` to its path, \
@@ -84,7 +88,7 @@ fn check(
     program: &Program,
     toolchain: &Toolchain,
 ) -> Result<(Identity, Mode), Error> {
-    if !program.llvm_coverage {
+    if !(program.llvm_mapping && program.llvm_counters) {
         let what = format!(
             "expected coverage counters and mapping, found none: no crate among `{}` left code in \
              it; check `crates` of component `{}`",
@@ -95,7 +99,10 @@ fn check(
     }
     let wanted = toolchain.target.split('-').next().unwrap_or_default();
     if program.arch != wanted {
-        let what = format!("expected a program for {wanted}, found one for {}", program.arch);
+        let what = format!(
+            "expected a program for {wanted}, found one for {}",
+            program.arch
+        );
         return Err(Error::program(executable, what));
     }
     let Some(build_id) = &program.build_id else {
@@ -104,12 +111,16 @@ fn check(
         return Err(Error::program(executable, what));
     };
     let asked = component.mode.unwrap_or(Mode::Continuous);
-    let mode = if asked == Mode::AtExit { Mode::AtExit } else { Mode::Continuous };
-    if mode == Mode::Continuous && program.relocation == Some(false) {
+    let mode = if asked == Mode::AtExit {
+        Mode::AtExit
+    } else {
+        Mode::Continuous
+    };
+    if mode == Mode::Continuous && program.llvm_relocation == Some(false) {
         let what = "expected counters that can live in a file (symbol \
                     `__llvm_profile_counter_bias`), found none; rebuild without the cache or set \
                     `mode = \"at-exit\"`";
         return Err(Error::program(executable, what));
     }
-    Ok((Identity::BuildId(build_id.clone()), mode))
+    Ok((build_id.clone(), mode))
 }

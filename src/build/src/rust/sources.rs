@@ -17,21 +17,36 @@ pub(super) fn snapshot(
     built: &Built,
 ) -> Snapshot {
     let workspace = metadata.workspace_root.as_std_path();
-    let composition = component.root.canonicalize().unwrap_or_else(|_| component.root.clone());
+    let composition = component
+        .root
+        .canonicalize()
+        .unwrap_or_else(|_| component.root.clone());
     let is_path = |package: &&&Package| package.source.is_none();
-    let local: Vec<_> = selection.counted.iter().filter(is_path).map(|p| folder(p)).collect();
+    let local: Vec<_> = selection
+        .counted
+        .iter()
+        .filter(is_path)
+        .map(|p| folder(p))
+        .collect();
     let root = source_root(&composition, workspace, &local);
 
     let mut snapshot = Snapshot::below(&root);
     for package in &selection.counted {
         let dir = folder(package);
         if !dir.starts_with(&root) {
-            let place = if package.source.is_some() { "_registry" } else { "_path" };
+            let place = if package.source.is_some() {
+                "_registry"
+            } else {
+                "_path"
+            };
             let name = format!("{place}/{}-{}", package.name, package.version);
             snapshot.rule(dir.to_string_lossy(), name);
         }
         if let Some(out_dir) = built.out_dirs.get(&package.id) {
-            snapshot.rule(out_dir.to_string_lossy(), format!("_generated/{}", package.name));
+            snapshot.rule(
+                out_dir.to_string_lossy(),
+                format!("_generated/{}", package.name),
+            );
         }
     }
     snapshot.sort_rules();
@@ -42,7 +57,10 @@ pub(super) fn snapshot(
 }
 
 fn folder(package: &Package) -> &Path {
-    package.manifest_path.parent().map_or(Path::new("/"), |dir| dir.as_std_path())
+    package
+        .manifest_path
+        .parent()
+        .map_or(Path::new("/"), |dir| dir.as_std_path())
 }
 
 /// The `.rs` files that went into counted packages: what rustc itself wrote
@@ -50,7 +68,11 @@ fn folder(package: &Package) -> &Path {
 fn compiled_files(metadata: &Metadata, selection: &Selection, built: &Built) -> BTreeSet<PathBuf> {
     let counted = |package: &Package| selection.counted.iter().any(|p| p.id == package.id);
     let mut files = BTreeSet::new();
-    for library in selection.counted.iter().filter_map(|p| built.libraries.get(&p.id)) {
+    for library in selection
+        .counted
+        .iter()
+        .filter_map(|p| built.libraries.get(&p.id))
+    {
         // libNAME-HASH.rlib has its list in NAME-HASH.d
         let name = library.file_stem().unwrap_or_default().to_string_lossy();
         let name = name.strip_prefix("lib").unwrap_or(&name);
@@ -60,7 +82,10 @@ fn compiled_files(metadata: &Metadata, selection: &Selection, built: &Built) -> 
     // The program's own list holds all local packages, counted or not.
     let list = built.executable.with_extension("d");
     let owner = |file: &Path| {
-        let owners = metadata.packages.iter().filter(|p| file.starts_with(folder(p)));
+        let owners = metadata
+            .packages
+            .iter()
+            .filter(|p| file.starts_with(folder(p)));
         owners.max_by_key(|package| folder(package).as_os_str().len())
     };
     let build_scripts: Vec<&Path> = selection
@@ -86,8 +111,14 @@ fn compiled_files(metadata: &Metadata, selection: &Selection, built: &Built) -> 
 /// The prerequisites in a `.d` file, which is in the syntax of make.
 fn listed(list: &Path, relative_to: &Path) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(list).unwrap_or_default();
-    let names = text.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split_once(": "));
-    names.flat_map(|(_, names)| words(names)).map(|name| relative_to.join(name)).collect()
+    let names = text
+        .lines()
+        .filter(|l| !l.starts_with('#'))
+        .filter_map(|l| l.split_once(": "));
+    names
+        .flat_map(|(_, names)| words(names))
+        .map(|name| relative_to.join(name))
+        .collect()
 }
 
 /// Words between spaces; `\ ` is a space within one.

@@ -21,7 +21,10 @@ pub(crate) struct Toolchain {
 impl Toolchain {
     pub(crate) fn find(component: &Component, dir: &Path, cancel: &Cancel) -> Result<Self, Error> {
         let config = cargo_config2::Config::load_with_cwd(dir).map_err(|error| {
-            let what = format!("cannot read cargo's configuration for {}: {error}", dir.display());
+            let what = format!(
+                "cannot read cargo's configuration for {}: {error}",
+                dir.display()
+            );
             Error::configuration(&component.name, what)
         })?;
         let rustc = config.rustc().path.clone();
@@ -33,7 +36,11 @@ impl Toolchain {
         let field = |name: &str| verbose.lines().find_map(|line| line.strip_prefix(name));
         let host = field("host: ").unwrap_or_default().to_owned();
         let configured = config.build.target.as_deref().unwrap_or_default();
-        let from_env = component.env.iter().rev().find(|(key, _)| key == "CARGO_BUILD_TARGET");
+        let from_env = component
+            .env
+            .iter()
+            .rev()
+            .find(|(key, _)| key == "CARGO_BUILD_TARGET");
         let target = match (from_env, configured) {
             (Some((_, target)), _) => target.clone(),
             (None, []) => host.clone(),
@@ -57,7 +64,9 @@ impl Toolchain {
         let llvm = field("LLVM version: ");
         Ok(Toolchain {
             version: verbose.lines().next().unwrap_or_default().to_owned(),
-            llvm_major: llvm.and_then(|v| v.split('.').next()).and_then(|v| v.parse().ok()),
+            llvm_major: llvm
+                .and_then(|v| v.split('.').next())
+                .and_then(|v| v.parse().ok()),
             target,
             wrapper: config.build.rustc_wrapper.clone(),
             verbose,
@@ -77,7 +86,10 @@ fn has_profiler_runtime(component: &Component, library: &Path, target: &str) -> 
         return Err(Error::toolchain(&component.name, what));
     };
     let found = entries.flatten().any(|entry| {
-        entry.file_name().to_string_lossy().starts_with("libprofiler_builtins-")
+        entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with("libprofiler_builtins-")
     });
     if found {
         return Ok(());

@@ -38,7 +38,9 @@ impl Project {
         // Fewer passes of the compiler: tests look at counters, not at speed.
         component.cargo_profile = Some("dev".to_owned());
         let wrapper = env!("CARGO_BIN_EXE_podcov-rustc-wrapper");
-        component.env.push(("PODCOV_EXE".to_owned(), wrapper.to_owned()));
+        component
+            .env
+            .push(("PODCOV_EXE".to_owned(), wrapper.to_owned()));
         component
     }
 
@@ -46,7 +48,15 @@ impl Project {
         let (cache, bundles) = (self.path("cache"), self.path("bundle"));
         let cancel = Cancel::new();
         let (cache, bundles) = (cache.as_path(), bundles.as_path());
-        build(component, &Context { cache, bundles, progress: &Silent, cancel: &cancel })
+        build(
+            component,
+            &Context {
+                cache,
+                bundles,
+                progress: &Silent,
+                cancel: &cancel,
+            },
+        )
     }
 
     /// A path beside the sources.
@@ -56,7 +66,9 @@ impl Project {
 
     /// The program in a bundle.
     pub fn program(&self, bundle: &Bundle) -> PathBuf {
-        self.path("bundle").join(&bundle.component).join(&bundle.binaries[0].path)
+        self.path("bundle")
+            .join(&bundle.component)
+            .join(&bundle.binaries[0].path)
     }
 
     /// A new empty folder for evidence.
@@ -70,8 +82,9 @@ impl Project {
 /// The names of the files in `dir`, sorted.
 pub fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }

@@ -1,0 +1,329 @@
+//! Go components: real modules, the real go command.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use common::{Project, failure, names, need};
+use podcov_build::{Component, GoBuild};
+use podcov_profile::Identity;
+use podcov_profile::bundle::{Bundle, Mode};
+use podcov_profile::names::Language;
+
+const GO_MOD: &str = "module example.org/op\n\ngo 1.22\n";
+const MAIN: &str = r#"package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"example.org/op/work"
+)
+
+func main() {
+	wait := flag.Bool("wait", false, "")
+	fail := flag.Bool("fail", false, "")
+	flag.Parse()
+	for i := 0; i < 10; i++ {
+		work.Step(i)
+	}
+	fmt.Println("ready")
+	if *fail {
+		os.Exit(3)
+	}
+	for *wait {
+		time.Sleep(time.Hour)
+	}
+}
+"#;
+const WORK: &str = "package work
+
+func Step(i int) int {
+	if i > 100 {
+		return 0
+	}
+	return i
+}
+";
+
+fn module() -> Project {
+    Project::new(&[
+        ("go.mod", GO_MOD),
+        ("cmd/manager/main.go", MAIN),
+        ("work/work.go", WORK),
+        ("work/work_test.go", "package work\n"),
+    ])
+}
+
+fn built(project: &Project, change: impl FnOnce(&mut Component)) -> Bundle {
+    need("go", "install Go from https://go.dev/dl");
+    let mut component = project.component("manager", Language::Go);
+    change(&mut component);
+    project.build(&component).unwrap()
+}
+
+fn start(program: &Path, evidence: &Path, args: &[&str]) -> Child {
+    Command::new(program)
+        .args(args)
+        .env("GOCOVERDIR", evidence)
+        .env("PODCOV_DIR", evidence)
+        .spawn()
+        .unwrap()
+}
+
+/// Count of the first block of function `name`, by Go's own tool.
+fn count(dirs: &str, line: &str) -> Option<u64> {
+    let out = tempfile::NamedTempFile::new().unwrap();
+    let status = Command::new("go")
+        .args(["tool", "covdata", "textfmt", "-i", dirs, "-o"])
+        .arg(out.path())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let text = std::fs::read_to_string(out.path()).unwrap();
+    let found = text.lines().find(|l| l.starts_with(line))?;
+    found.rsplit(' ').next()?.parse().ok()
+}
+
+#[test]
+fn a_killed_program_leaves_what_it_counted() {
+    let project = module();
+    let bundle = built(&project, |_| {});
+    let binary = &bundle.binaries[0];
+    assert_eq!(
+        (binary.name.as_str(), binary.mode),
+        ("manager", Mode::Snapshots)
+    );
+    let Some(Identity::Covmeta(hash)) = &binary.identity else {
+        panic!("{:?}", binary.identity)
+    };
+    assert!(matches!(
+        binary.other_identities[..],
+        [Identity::GoBuildId(_)]
+    ));
+    let meta = project.path("bundle/manager/meta");
+    assert_eq!(names(&meta), [format!("covmeta.{hash}")]);
+    let facts = podcov_profile::elf::read(&std::fs::read(project.program(&bundle)).unwrap());
+    assert!(facts.unwrap().is_static());
+
+    let evidence = project.evidence("killed");
+    let mut child = start(&project.program(&bundle), &evidence, &["-wait"]);
+    std::thread::sleep(Duration::from_millis(1300));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let files = names(&evidence);
+    assert_eq!(files, [format!("covmeta.{hash}"), "live".to_owned()]);
+    let live = names(&evidence.join("live"));
+    assert_eq!(live.len(), 1, "{live:?}");
+    assert!(
+        live[0].starts_with(&format!("covcounters.{hash}.{}.", child.id())),
+        "{live:?}"
+    );
+    // Readable by Go's tools together with the bundle's own meta-data.
+    let dirs = format!("{},{}", meta.display(), evidence.join("live").display());
+    assert_eq!(count(&dirs, "example.org/op/work/work.go:3."), Some(10));
+}
+
+#[test]
+fn a_clean_end_writes_gos_own_files_and_sources_have_names() {
+    let project = module();
+    let bundle = built(&project, |_| {});
+    let evidence = project.evidence("clean");
+    assert!(
+        start(&project.program(&bundle), &evidence, &[])
+            .wait()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(
+        count(evidence.to_str().unwrap(), "example.org/op/work/work.go:3."),
+        Some(10)
+    );
+    let paths: Vec<_> = bundle
+        .sources
+        .files
+        .iter()
+        .map(|file| file.path.as_str())
+        .collect();
+    assert_eq!(paths, ["cmd/manager/main.go", "work/work.go"]);
+    let name = bundle.sources.relative("example.org/op/work/work.go");
+    assert_eq!(name.as_deref(), Some("work/work.go"));
+
+    // Without the variables it is the program it ever was.
+    let plain = Command::new(project.program(&bundle)).output().unwrap();
+    assert_eq!(plain.stdout, b"ready\n");
+    // A volume that cannot be written does not disturb it either.
+    let missing = project.path("nowhere");
+    assert!(
+        start(&project.program(&bundle), &missing, &[])
+            .wait()
+            .unwrap()
+            .success()
+    );
+}
+
+#[test]
+fn main_is_there_though_coverpkg_does_not_name_it() {
+    let project = module();
+    let bundle = built(&project, |c| c.coverpkg = vec!["./work".to_owned()]);
+    assert!(matches!(
+        bundle.binaries[0].identity,
+        Some(Identity::Covmeta(_))
+    ));
+    let evidence = project.evidence("exit3");
+    let status = start(&project.program(&bundle), &evidence, &["-fail"])
+        .wait()
+        .unwrap();
+    assert_eq!(status.code(), Some(3));
+    assert_eq!(
+        count(evidence.to_str().unwrap(), "example.org/op/work/work.go:3."),
+        Some(10)
+    );
+}
+
+#[test]
+fn at_exit_makes_no_snapshots() {
+    let project = module();
+    let bundle = built(&project, |c| c.mode = Some(Mode::AtExit));
+    assert_eq!(bundle.binaries[0].mode, Mode::AtExit);
+    let evidence = project.evidence("killed");
+    let mut child = start(&project.program(&bundle), &evidence, &["-wait"]);
+    std::thread::sleep(Duration::from_millis(1300));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!evidence.join("live").exists());
+}
+
+#[test]
+fn a_test_that_runs_main_is_brought_along() {
+    let project = module();
+    let test_main = GoBuild::TestMain {
+        tag: Some("e2e".to_owned()),
+        run: GoBuild::TEST.to_owned(),
+    };
+    let bundle = built(&project, |c| c.go_build = test_main.clone());
+    let binary = &bundle.binaries[0];
+    assert_eq!(binary.mode, Mode::TestMain);
+    assert!(matches!(binary.identity, Some(Identity::GoBuildId(_))));
+    assert!(matches!(
+        binary.other_identities[..],
+        [Identity::Covmeta(_)]
+    ));
+    assert_eq!(
+        names(&project.root.join("cmd/manager")),
+        ["main.go"],
+        "sources untouched"
+    );
+
+    let evidence = project.evidence("test-main");
+    let profile = format!(
+        "-test.coverprofile={}",
+        evidence.join("coverage.out").display()
+    );
+    let args = ["-test.run=^TestRunMain$", &profile];
+    assert!(
+        start(&project.program(&bundle), &evidence, &args)
+            .wait()
+            .unwrap()
+            .success()
+    );
+    let text = std::fs::read_to_string(evidence.join("coverage.out")).unwrap();
+    let step = text
+        .lines()
+        .find(|l| l.starts_with("example.org/op/work/work.go:3."))
+        .unwrap();
+    assert!(step.ends_with(" 10"), "{step}");
+    // The program's own flags reach it, and a kill leaves a snapshot here, too.
+    let killed = project.evidence("test-main-killed");
+    let mut child = start(
+        &project.program(&bundle),
+        &killed,
+        &[args[0], &profile, "-wait"],
+    );
+    std::thread::sleep(Duration::from_millis(1300));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let meta = project.path("bundle/manager/meta");
+    let dirs = format!("{},{}", meta.display(), killed.join("live").display());
+    assert_eq!(count(&dirs, "example.org/op/work/work.go:3."), Some(10));
+
+    // The user's own test is used as it is.
+    let own = "//go:build e2e\n\npackage main\n\nimport \"testing\"\n\n\
+               func TestRunMain(t *testing.T) { println(\"own\"); main() }\n";
+    project.write("cmd/manager/run_test.go", own);
+    let bundle = built(&project, |c| c.go_build = test_main.clone());
+    let output = Command::new(project.program(&bundle))
+        .arg(args[0])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("own"));
+    let mut component = project.component("manager", Language::Go);
+    component.go_build = GoBuild::TestMain {
+        tag: None,
+        run: GoBuild::TEST.to_owned(),
+    };
+    let text = failure(project.build(&component));
+    assert!(text.contains("//go:build e2e; no tag was given"), "{text}");
+}
+
+#[test]
+fn nothing_changed_builds_fast_and_the_same() {
+    let project = module();
+    let first = built(&project, |_| {});
+    let begin = Instant::now();
+    let second = built(&project, |_| {});
+    assert_eq!(first, second);
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begin.elapsed()
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_said_with_what_would() {
+    need("go", "install Go from https://go.dev/dl");
+    let project = module();
+    let check = |change: &dyn Fn(&mut Component), expected: &str| {
+        let mut component = project.component("x", Language::Go);
+        change(&mut component);
+        let text = failure(project.build(&component));
+        assert!(text.contains(expected), "expected `{expected}` in: {text}");
+    };
+    check(&|c| c.package = Some("./cmd/manger".into()), "/cmd/manger");
+    check(
+        &|c| c.package = Some("./work".into()),
+        "expected a main package, found `example.org/op",
+    );
+    check(
+        &|c| c.package = Some("main.go".into()),
+        "found the file `main.go`",
+    );
+    check(
+        &|c| c.coverpkg = vec!["./wrk".into()],
+        "`coverpkg`: expected `./wrk` to match",
+    );
+    check(
+        &|c| c.manifest = Some("nowhere".into()),
+        "expected the folder of a Go module",
+    );
+    project.write(
+        "cmd/other/main.go",
+        "package main\n\nfunc main() { undefined() }\n",
+    );
+    check(
+        &|_| {},
+        "several programs could be meant: example.org/op/cmd/manager, example.org/op/c",
+    );
+    check(
+        &|c| c.package = Some("./cmd/other".into()),
+        "undefined: undefined",
+    );
+    let outside = Project::new(&[("main.go", "package main\n\nfunc main() {}\n")]);
+    let text = failure(outside.build(&outside.component("x", Language::Go)));
+    assert!(text.contains("found no go.mod"), "{text}");
+}
