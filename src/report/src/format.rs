@@ -54,7 +54,7 @@ pub(crate) fn short_count(count: u64) -> String {
         .find(|(size, _)| count >= *size)
         .unwrap_or((1_000, "k"));
     let tenths = count / (size / 10);
-    if tenths >= 1000 || tenths % 10 == 0 {
+    if tenths >= 1000 || tenths.is_multiple_of(10) {
         format!("{}{unit}", thousands(tenths / 10))
     } else {
         format!("{}.{}{unit}", tenths / 10, tenths % 10)

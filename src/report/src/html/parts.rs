@@ -65,6 +65,8 @@ pub(super) fn number(metric: Metric, actual: Ratio, possible: Ratio) -> Number {
         },
         rest: if actual.total == 0 {
             "nothing to count".to_owned()
+        } else if rest == 0 {
+            "all reached".to_owned()
         } else if possible.covered >= possible.total && possible.covered > actual.covered {
             format!("{} {} unknown", thousands(rest), metric.word(rest))
         } else {
