@@ -157,10 +157,14 @@ impl Snapshot {
 
     /// Adds a file that profiles call by its absolute path.
     pub(crate) fn add_absolute(&mut self, path: &Path) {
-        let Some(text) = path.to_str() else { return };
-        if let Some(name) = self.sources(Vec::new()).relative(text) {
+        if let Some(name) = path.to_str().and_then(|text| self.name_of(text)) {
             self.add(name, path.to_owned());
         }
+    }
+
+    /// What a report calls the file that a profile calls `path`.
+    pub(crate) fn name_of(&self, path: &str) -> Option<String> {
+        self.sources(Vec::new()).relative(path)
     }
 
     fn sources(&self, files: Vec<SourceFile>) -> Sources {

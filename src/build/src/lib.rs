@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod component;
+mod env;
 mod error;
+mod foreign;
 mod git;
 mod go;
 mod keep;
@@ -14,7 +16,9 @@ use podcov_profile::bundle::Bundle;
 use podcov_profile::names::Language;
 
 pub use component::{Component, Context, GoBuild};
+pub use env::{EnvOptions, env};
 pub use error::Error;
+pub use foreign::{Foreign, bundle};
 pub use wrapper::{is_rustc_wrapper, rustc_wrapper};
 
 /// TODO image

@@ -165,9 +165,10 @@ fn rewrite(args: Vec<OsString>, settings: &Settings) -> Vec<OsString> {
     let asks_only = args
         .iter()
         .any(|arg| arg.to_string_lossy().starts_with("--print"));
-    // A build that podcov runs always names a target, so what has none is for
-    // the machine that builds: build scripts, procedural macros.
-    let for_host = !has_target && settings.crates.is_none()
+    // A build that podcov runs, or a static one, always names a target, so what
+    // has none is for the machine that builds: build scripts, procedural macros.
+    let names_target = settings.crates.is_none() || settings.statically;
+    let for_host = !has_target && names_target
         || crate_types.iter().any(|kind| kind == "proc-macro")
         || crate_name
             .as_deref()

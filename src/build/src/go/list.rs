@@ -183,7 +183,26 @@ impl Go<'_> {
         }
     }
 
-    fn mains(&self) -> Result<Vec<Package>, Error> {
+    /// The path of the module in the folder.
+    pub(crate) fn module_path(&self) -> Result<String, Error> {
+        let text = self.run(&["list", "-m"]).run()?.text();
+        // A workspace has several; each is a line.
+        Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    }
+
+    /// Patterns that mean the same in every folder.
+    pub(crate) fn absolute_patterns(&self, patterns: &[String]) -> Result<Vec<String>, Error> {
+        let module = self.module_path()?;
+        let absolute = |pattern: &String| match pattern.strip_prefix("./") {
+            Some("") => module.clone(),
+            Some(rest) => format!("{module}/{rest}"),
+            None if pattern == "." => module.clone(),
+            None => pattern.clone(),
+        };
+        Ok(patterns.iter().map(absolute).collect())
+    }
+
+    pub(crate) fn mains(&self) -> Result<Vec<Package>, Error> {
         let mut all = self.list(&[], &["./..."])?;
         all.retain(|package| package.name == "main");
         Ok(all)

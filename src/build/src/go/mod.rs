@@ -304,7 +304,11 @@ impl Log {
 
 /// Starts the program just far enough to write its coverage meta-data into
 /// the bundle: all but main's own code is initialised, main is not reached.
-fn identify(program: &Path, keep: &Keep, ctx: &Context) -> Result<Option<Identity>, Error> {
+pub(crate) fn identify(
+    program: &Path,
+    keep: &Keep,
+    ctx: &Context,
+) -> Result<Option<Identity>, Error> {
     ctx.progress
         .status("asking the program for its coverage meta-data");
     let meta = keep.dir().join("meta");

@@ -17,7 +17,9 @@ use crate::{Component, Context, Error, keep, wrapper};
 
 /// Part of the name of the target folder; raise it when the wrapper's flags
 /// change, because cargo does not see them.
-const FLAGS_VERSION: u32 = 1;
+pub(crate) const FLAGS_VERSION: u32 = 1;
+/// Names the program to be RUSTC_WRAPPER where podcov is used as a library.
+pub(crate) const WRAPPER_EXE: &str = "PODCOV_EXE";
 /// How much of the compiler's errors is shown.
 const SHOWN_LINES: usize = 60;
 
@@ -78,13 +80,13 @@ fn qualified_features(component: &Component) -> Vec<String> {
     component.features.iter().map(qualify).collect()
 }
 
-/// The program that acts as RUSTC_WRAPPER: podcov itself, or what PODCOV_EXE
+/// The program that acts as RUSTC_WRAPPER: podcov itself, or what [`WRAPPER_EXE`]
 /// names in `env` or in podcov's own environment.
 pub(crate) fn find_wrapper(env: &[(String, String)]) -> Result<PathBuf, Error> {
-    let asked = env.iter().rev().find(|(key, _)| key == "PODCOV_EXE");
+    let asked = env.iter().rev().find(|(key, _)| key == WRAPPER_EXE);
     match asked
         .map(|(_, path)| path.into())
-        .or_else(|| std::env::var_os("PODCOV_EXE"))
+        .or_else(|| std::env::var_os(WRAPPER_EXE))
     {
         Some(path) => Ok(path.into()),
         None => std::env::current_exe().at("find", Path::new("podcov's own program")),

@@ -11,7 +11,7 @@ use podcov_profile::Identity;
 use podcov_profile::bundle::{Binary, Bundle, Mode, SCHEMA};
 use podcov_profile::names::Language;
 
-pub(crate) use cargo::{find_wrapper, metadata};
+pub(crate) use cargo::{FLAGS_VERSION, WRAPPER_EXE, find_wrapper, metadata};
 pub(crate) use select::{members_or_named, nearest};
 pub(crate) use toolchain::Toolchain;
 
