@@ -25,7 +25,8 @@ mod tests {
             env!("CARGO_MANIFEST_DIR"),
             "/../manifests/crds/web.podcov.dev_websites.yaml"
         );
-        let committed = std::fs::read_to_string(path).expect("manifests/crds/web.podcov.dev_websites.yaml");
+        let committed =
+            std::fs::read_to_string(path).expect("manifests/crds/web.podcov.dev_websites.yaml");
         assert!(
             committed == website_yaml().unwrap(),
             "manifests/crds/web.podcov.dev_websites.yaml is not current; write it anew with\n  \
