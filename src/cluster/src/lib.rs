@@ -3,7 +3,15 @@
 #![forbid(unsafe_code)]
 
 mod api;
+pub mod collect;
+pub mod deploy;
 pub mod embedded;
 pub mod existing;
 pub mod kind;
+pub mod logs;
+pub mod overlay;
 pub mod provider;
+pub mod stop;
+pub mod store;
+pub mod target;
+pub mod watch;

@@ -1,0 +1,334 @@
+//! One incarnation's folder: what each file in it is, and what becomes of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use podcov_profile::bundle::Bundle;
+use podcov_profile::classify::{Problem, classify};
+use podcov_profile::go::files::{Counters, Name, read_counters};
+use podcov_profile::ledger::{Fate, File, Finding, Format};
+use podcov_profile::{Identity, names::Language};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::walk::{Dir, Entry, Root};
+use super::{Error, Limits, finding};
+use crate::store;
+
+/// `start.json`, as the launcher writes it. What is missing is empty: an old
+/// launcher's record is better than none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct StartRecord {
+    pub(crate) run: String,
+    pub(crate) component: String,
+    pub(crate) identity: Option<String>,
+    pub(crate) start: Option<String>,
+}
+
+/// `exit.json`, as the launcher writes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct ExitRecord {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) end: Option<String>,
+}
+
+/// What an incarnation's folder holds.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) fate: Fate,
+    pub(crate) reason: String,
+    pub(crate) files: Vec<File>,
+}
+
+/// Beside each file in quarantine.
+#[derive(Serialize)]
+struct Reason<'a> {
+    schema: u32,
+    path: &'a str,
+    size: u64,
+    sha256: &'a str,
+    fate: Fate,
+    reason: &'a str,
+    identity: Option<&'a Identity>,
+    component: &'a str,
+}
+
+pub(crate) struct Judge<'a> {
+    pub(crate) root: &'a Root,
+    pub(crate) quarantine: &'a Path,
+    pub(crate) bundles: &'a [Bundle],
+    pub(crate) limits: &'a Limits,
+}
+
+/// A counter file that could be merged, until it is known which one is.
+struct Snapshot {
+    file: usize,
+    live: bool,
+    nanos: u64,
+    counters: Counters,
+}
+
+impl Judge<'_> {
+    /// The launcher's record of the start, `None` when there is none to read.
+    pub(crate) fn start_record(&self, dir: &Dir) -> Option<StartRecord> {
+        self.record(dir, "start.json")
+    }
+
+    /// The launcher's record of the end.
+    pub(crate) fn exit_record(&self, dir: &Dir) -> Option<ExitRecord> {
+        self.record(dir, "exit.json")
+    }
+
+    fn record<T: for<'de> Deserialize<'de>>(&self, dir: &Dir, name: &str) -> Option<T> {
+        let path = format!("{}/{name}", dir.path);
+        dir.entries
+            .iter()
+            .find(|entry| entry.path == path && entry.refused.is_none())?;
+        serde_json::from_slice(&self.root.read(&path, self.limits).ok()?).ok()
+    }
+
+    /// Gives each file its fate; copies what is set aside to the quarantine.
+    pub(crate) fn judge(
+        &self,
+        dir: &Dir,
+        start: &StartRecord,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Judged, Error> {
+        let said = start
+            .identity
+            .as_deref()
+            .and_then(|text| text.parse::<Identity>().ok());
+        let mut files = Vec::with_capacity(dir.entries.len());
+        let mut snapshots: BTreeMap<(String, u64), Vec<Snapshot>> = BTreeMap::new();
+        for entry in &dir.entries {
+            let (file, bytes) = self.file(entry, &start.component, said.as_ref());
+            if file.format == Format::Covcounters
+                && file.fate == Fate::Merged
+                && let Some(Name::Counters { hash, pid, nanos }) = Name::parse(base(&file.path))
+                && let Ok(counters) = read_counters(&bytes)
+            {
+                let live = is_live(&file.path, &dir.path);
+                let snapshot = Snapshot {
+                    file: files.len(),
+                    live,
+                    nanos,
+                    counters,
+                };
+                snapshots.entry((hash, pid)).or_default().push(snapshot);
+            }
+            if matches!(file.fate, Fate::Rejected | Fate::Foreign) && !bytes.is_empty() {
+                self.set_aside(&file, &bytes, &start.component)?;
+            }
+            files.push(file);
+        }
+        for (_, group) in snapshots {
+            supersede(&mut files, group);
+        }
+        settle_meta(&mut files);
+        settle_leftovers(&mut files, &dir.path);
+        for file in &files {
+            if matches!(file.fate, Fate::Rejected | Fate::Foreign) {
+                let word = if file.fate == Fate::Rejected {
+                    "damaged-file"
+                } else {
+                    "foreign-file"
+                };
+                findings.push(finding(word, format!("{}: {}", file.path, file.reason)));
+            }
+        }
+        let (fate, reason) = verdict(&files);
+        Ok(Judged {
+            fate,
+            reason,
+            files,
+        })
+    }
+
+    /// What the file is by itself, without a look at its neighbours.
+    fn file(&self, entry: &Entry, component: &str, said: Option<&Identity>) -> (File, Vec<u8>) {
+        let refused = |reason: String| File {
+            path: entry.path.clone(),
+            format: Format::Unknown,
+            size: entry.size,
+            sha256: String::new(),
+            identity: None,
+            fate: Fate::Rejected,
+            reason,
+        };
+        if let Some(reason) = &entry.refused {
+            return (refused(reason.clone()), vec![]);
+        }
+        let bytes = match self.root.read(&entry.path, self.limits) {
+            Ok(bytes) => bytes,
+            Err(reason) => return (refused(reason), vec![]),
+        };
+        let found = classify(&entry.path, &bytes);
+        let known = found.identities.iter().find(|id| self.knows(id, component));
+        let identity = known.or(found.identities.first()).cloned();
+        // These say nothing of their build themselves; the launcher knows
+        // which program it started.
+        let silent = matches!(
+            found.format,
+            Format::Gotext | Format::Profraw | Format::Profdata
+        );
+        let identity = identity.or_else(|| said.filter(|_| silent).cloned());
+        let (fate, reason) = match (&found.problem, &identity) {
+            (Some(problem @ Problem::Empty), _) => (Fate::Empty, problem.to_string()),
+            (Some(problem), _) => (Fate::Rejected, problem.to_string()),
+            (None, _) if found.format == Format::Record => (Fate::Record, String::new()),
+            (None, Some(id)) if self.knows(id, component) => (Fate::Merged, String::new()),
+            (None, Some(id)) => (Fate::Foreign, format!("no bundle of this run has {id}")),
+            (None, None) => (
+                Fate::Foreign,
+                "neither it nor the launcher says which build wrote it".to_owned(),
+            ),
+        };
+        let file = File {
+            path: entry.path.clone(),
+            format: found.format,
+            size: bytes.len() as u64,
+            sha256: hex(&Sha256::digest(&bytes)),
+            identity,
+            fate,
+            reason,
+        };
+        (file, bytes)
+    }
+
+    fn knows(&self, identity: &Identity, component: &str) -> bool {
+        let unknown_yet = |bundle: &Bundle| {
+            // Go built for another machine: its hash shows when it has run.
+            matches!(identity, Identity::Covmeta(_))
+                && bundle.component == component
+                && bundle.language == Language::Go
+                && bundle
+                    .binaries
+                    .iter()
+                    .any(|binary| binary.identity.is_none())
+        };
+        self.bundles
+            .iter()
+            .any(|bundle| bundle.binary(identity).is_some() || unknown_yet(bundle))
+    }
+
+    fn set_aside(&self, file: &File, bytes: &[u8], component: &str) -> Result<(), Error> {
+        let copy = self.quarantine.join(&file.path);
+        store::write_atomic(&copy, bytes)?;
+        let reason = Reason {
+            schema: 1,
+            path: &file.path,
+            size: file.size,
+            sha256: &file.sha256,
+            fate: file.fate,
+            reason: &file.reason,
+            identity: file.identity.as_ref(),
+            component,
+        };
+        let beside = self.quarantine.join(format!("{}.reason.json", file.path));
+        Ok(store::write_json_atomic(&beside, &reason)?)
+    }
+}
+
+fn base(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn is_live(path: &str, dir: &str) -> bool {
+    path.strip_prefix(dir)
+        .is_some_and(|rest| rest.starts_with("/live/"))
+}
+
+/// Of the snapshots of one process only one counts: they are cumulative. What
+/// was written at its end says more than any taken while it lived.
+fn supersede(files: &mut [File], mut group: Vec<Snapshot>) {
+    group.sort_by_key(|snapshot| (!snapshot.live, snapshot.nanos));
+    let Some(last) = group.pop() else { return };
+    let last_path = files[last.file].path.clone();
+    for earlier in group {
+        // A program that replaced itself keeps its pid and counts from zero
+        // again: both halves count, which shows where the later one has less.
+        let is_cumulative =
+            earlier.live != last.live || includes(&last.counters, &earlier.counters);
+        if is_cumulative {
+            let file = &mut files[earlier.file];
+            file.fate = Fate::Superseded;
+            file.reason = format!("{} has all its counts", base(&last_path));
+        }
+    }
+}
+
+/// Whether `later` has at least the counts of `earlier`, everywhere.
+fn includes(later: &Counters, earlier: &Counters) -> bool {
+    let later: BTreeMap<_, _> = later
+        .functions
+        .iter()
+        .map(|f| ((f.package, f.function), &f.counts))
+        .collect();
+    earlier.functions.iter().all(|function| {
+        let Some(counts) = later.get(&(function.package, function.function)) else {
+            return function.counts.iter().all(|count| *count == 0);
+        };
+        counts.len() == function.counts.len()
+            && counts
+                .iter()
+                .zip(&function.counts)
+                .all(|(later, earlier)| later >= earlier)
+    })
+}
+
+/// Meta-data counts with counters only; alone it says that nothing is known,
+/// not that nothing ran.
+fn settle_meta(files: &mut [File]) {
+    let counted: Vec<Identity> = files
+        .iter()
+        .filter(|file| file.format == Format::Covcounters && file.fate == Fate::Merged)
+        .filter_map(|file| file.identity.clone())
+        .collect();
+    for file in files {
+        let alone = file
+            .identity
+            .as_ref()
+            .is_none_or(|identity| !counted.contains(identity));
+        if file.format == Format::Covmeta && file.fate == Fate::Merged && alone {
+            file.fate = Fate::Empty;
+            file.reason =
+                "no counters came with it: the process was stopped before it wrote them".to_owned();
+        }
+    }
+}
+
+/// A snapshot that was being written when the process was killed is no loss:
+/// the one before it is whole.
+fn settle_leftovers(files: &mut [File], dir: &str) {
+    let is_counted = |file: &File| file.format == Format::Covcounters && file.fate == Fate::Merged;
+    if !files.iter().any(is_counted) {
+        return;
+    }
+    for file in files {
+        if is_live(&file.path, dir) && Name::parse(base(&file.path)) == Some(Name::Leftover) {
+            file.fate = Fate::Superseded;
+            "the process was stopped while it wrote it; the one before counts"
+                .clone_into(&mut file.reason);
+        }
+    }
+}
+
+/// The fate of the whole from the fates of its files.
+fn verdict(files: &[File]) -> (Fate, String) {
+    if files.iter().any(|file| file.fate == Fate::Merged) {
+        return (Fate::Collected, String::new());
+    }
+    for fate in [Fate::Rejected, Fate::Foreign, Fate::Empty] {
+        if let Some(file) = files.iter().find(|file| file.fate == fate) {
+            return (fate, format!("{}: {}", base(&file.path), file.reason));
+        }
+    }
+    (Fate::Empty, "it started and left no profile".to_owned())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
