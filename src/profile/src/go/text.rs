@@ -134,12 +134,7 @@ impl Profile {
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
                 if known.statements != block.statements {
-                    return Err(format!(
-                        "block {} of {file} has {} statements here and {} there",
-                        SpanText(span),
-                        block.statements,
-                        known.statements
-                    ));
+                    return Err(conflict(file, span));
                 }
                 known.count = match self.mode {
                     Mode::Set => known.count.max(count),
@@ -160,13 +155,24 @@ impl Profile {
                 "mode {theirs} cannot be added to mode {ours}"
             )));
         }
-        let mut sum = self.clone();
         for (file, blocks) in &other.files {
+            let Some(known) = self.files.get(file) else {
+                continue;
+            };
             for (span, block) in blocks {
-                sum.add(file, *span, *block).map_err(fail)?;
+                if known
+                    .get(span)
+                    .is_some_and(|known| known.statements != block.statements)
+                {
+                    return Err(fail(conflict(file, *span)));
+                }
             }
         }
-        *self = sum;
+        for (file, blocks) in &other.files {
+            for (span, block) in blocks {
+                self.add(file, *span, *block).map_err(fail)?;
+            }
+        }
         Ok(())
     }
 
@@ -181,6 +187,13 @@ impl Profile {
         }
         text
     }
+}
+
+fn conflict(file: &str, span: Span) -> String {
+    format!(
+        "block {} of {file} has another number of statements elsewhere",
+        SpanText(span)
+    )
 }
 
 struct SpanText(Span);

@@ -1,0 +1,584 @@
+//! Go: `go tool covdata`, and text profiles of programs made by `go test -c`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use podcov_process::{Error as RunError, Run};
+use podcov_profile::go::files::{self, Counters, Meta, Name};
+use podcov_profile::go::lines::{Placed, functions, lines, measure, statements};
+use podcov_profile::go::text::{Block, Profile, Span};
+use podcov_profile::ledger::{Fate, Format};
+use podcov_profile::model::{Binary, File, Function, Metrics, Ratio};
+
+use crate::evidence::{Build, Piece, decide, refuse};
+use crate::rust::from;
+use crate::tools::{command_line, find_go};
+use crate::{Error, Work, make_dir, remove_if_there, write_atomic};
+
+/// Counters that count, with what they hold.
+struct Counted<'p> {
+    piece: &'p Piece,
+    counters: Counters,
+    pid: u64,
+    nanos: u64,
+}
+
+pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error> {
+    let binary = &work.bundle.binaries[build.binary];
+    let metas = read_metas(work, build)?;
+    let texts = read_texts(work, build)?;
+    let counted = read_counters(work, build, &metas)?;
+    let counted = drop_superseded(work, counted, &texts);
+    let mut commands = Vec::new();
+    let (profile, counters) = merge_binary(work, &metas, counted, &mut commands)?;
+    let (profile, texts) = merge_texts(work, profile, texts, &mut commands)?;
+    let files = match &profile {
+        Some(profile) => {
+            write_atomic(&work.out.join("profile.txt"), profile.to_text().as_bytes())?;
+            model(work, profile, &metas)?
+        }
+        None => {
+            let text = format!(
+                "{} ({}): neither the bundle nor any process says what could run, \
+                 so nothing of it is counted",
+                work.bundle.component, build.identity
+            );
+            work.find("no-meta-data", text);
+            Vec::new()
+        }
+    };
+    work.keep_commands(&commands)?;
+    Ok(Binary {
+        name: binary.name.clone(),
+        identity: build.identity.clone(),
+        profiles: (counters + texts) as u64,
+        files,
+    })
+}
+
+type Metas = BTreeMap<String, (Meta, Vec<u8>)>;
+
+/// The meta-data of the build: the bundle's, else what its processes left.
+fn read_metas(work: &mut Work<'_>, build: &Build) -> Result<Metas, Error> {
+    let mut metas = Metas::new();
+    let binary = &work.bundle.binaries[build.binary];
+    let known = [&build.identity]
+        .into_iter()
+        .chain(&binary.other_identities);
+    for identity in known {
+        let path = work
+            .bundle_dir
+            .join("meta")
+            .join(format!("covmeta.{}", identity.hex()));
+        if let Ok(bytes) = fs::read(&path) {
+            let meta = files::read_meta(&bytes).map_err(|error| Error::Program {
+                path,
+                what: error.to_string(),
+            })?;
+            metas.insert(meta.hash.clone(), (meta, bytes));
+        }
+    }
+    for piece in build
+        .pieces
+        .iter()
+        .filter(|piece| piece.format == Format::Covmeta)
+    {
+        let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
+        // It was read before; only its bytes could have changed since.
+        let Ok(meta) = files::read_meta(&bytes) else {
+            let reason = "it changed while it was read";
+            refuse(work.ledger, work.quarantine, piece, Fate::Rejected, reason)?;
+            continue;
+        };
+        match metas.get(&meta.hash) {
+            None => {
+                metas.insert(meta.hash.clone(), (meta, bytes));
+            }
+            Some((_, known)) if *known == bytes => {}
+            Some(_) => {
+                let reason = "another file of the same hash has other content";
+                refuse(work.ledger, work.quarantine, piece, Fate::Rejected, reason)?;
+            }
+        }
+    }
+    Ok(metas)
+}
+
+fn read_counters<'p>(
+    work: &mut Work<'_>,
+    build: &'p Build,
+    metas: &Metas,
+) -> Result<Vec<Counted<'p>>, Error> {
+    let mut good = Vec::new();
+    for piece in build
+        .pieces
+        .iter()
+        .filter(|piece| piece.format == Format::Covcounters)
+    {
+        let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
+        let name = piece.path.file_name().unwrap_or_default().to_string_lossy();
+        let read = files::read_counters(&bytes).map_err(|error| error.to_string());
+        let fits = read.and_then(|counters| {
+            let (meta, _) = metas
+                .get(&counters.hash)
+                .ok_or_else(|| format!("there is no covmeta.{} to read it by", counters.hash))?;
+            meta.check(&counters)?;
+            Ok(counters)
+        });
+        match (fits, Name::parse(&name)) {
+            (Ok(counters), Some(Name::Counters { pid, nanos, .. })) => {
+                good.push(Counted {
+                    piece,
+                    counters,
+                    pid,
+                    nanos,
+                });
+            }
+            (Ok(_), _) => {
+                let reason = "its name is not one that Go gives";
+                refuse(work.ledger, work.quarantine, piece, Fate::Rejected, reason)?;
+            }
+            (Err(reason), _) => {
+                refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
+            }
+        }
+    }
+    Ok(good)
+}
+
+/// Keeps one set of counters of each process.
+///
+/// Snapshots of a running process are cumulative: of those in `live/` the
+/// newest counts, and none when the process also wrote at its end (counters
+/// beside, or the text profile of a test binary). The same goes for counters
+/// that a process wrote itself before its end; a later file of the same
+/// process is a later snapshot when no count in it is smaller.
+fn drop_superseded<'p>(
+    work: &mut Work<'_>,
+    mut all: Vec<Counted<'p>>,
+    texts: &[(&Piece, Profile)],
+) -> Vec<Counted<'p>> {
+    // Newest first within a process; what was written at the end before what
+    // was written on the way.
+    all.sort_by_key(|c| {
+        (
+            c.piece.incarnation,
+            c.counters.hash.clone(),
+            c.pid,
+            c.piece.is_live,
+            u64::MAX - c.nanos,
+        )
+    });
+    let mut kept: Vec<Counted<'p>> = Vec::new();
+    for counted in all {
+        let same = kept.iter().find(|other| {
+            other.piece.incarnation == counted.piece.incarnation
+                && other.pid == counted.pid
+                && other.counters.hash == counted.counters.hash
+                && (counted.piece.is_live || includes(&other.counters, &counted.counters))
+        });
+        let at_end = texts
+            .iter()
+            .any(|(text, _)| text.incarnation == counted.piece.incarnation);
+        let reason = match same {
+            Some(other) if other.piece.is_live => "a later snapshot of the same process is there",
+            Some(_) => "the same process wrote its counts again at its end",
+            None if counted.piece.is_live && at_end => {
+                "the same process wrote a text profile at its end"
+            }
+            None => {
+                kept.push(counted);
+                continue;
+            }
+        };
+        decide(work.ledger, counted.piece, Fate::Superseded, reason);
+    }
+    kept.sort_by(|a, b| a.piece.path.cmp(&b.piece.path));
+    kept
+}
+
+/// Whether no count of `earlier` is larger than that of `later`.
+fn includes(later: &Counters, earlier: &Counters) -> bool {
+    let later: BTreeMap<_, _> = later
+        .functions
+        .iter()
+        .map(|f| ((f.package, f.function), &f.counts))
+        .collect();
+    earlier.functions.iter().all(|f| {
+        later.get(&(f.package, f.function)).is_some_and(|counts| {
+            counts.len() == f.counts.len() && counts.iter().zip(&f.counts).all(|(l, e)| l >= e)
+        })
+    })
+}
+
+fn read_texts<'p>(
+    work: &mut Work<'_>,
+    build: &'p Build,
+) -> Result<Vec<(&'p Piece, Profile)>, Error> {
+    let mut texts = Vec::new();
+    for piece in build
+        .pieces
+        .iter()
+        .filter(|piece| piece.format == Format::Gotext)
+    {
+        let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
+        match Profile::parse(&bytes) {
+            Ok(profile) => texts.push((piece, profile)),
+            Err(error) => {
+                let reason = error.to_string();
+                refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
+            }
+        }
+    }
+    Ok(texts)
+}
+
+/// Merges counters with `go tool covdata`; gives the text profile it makes of
+/// them, and how many files it was made of.
+fn merge_binary(
+    work: &mut Work<'_>,
+    metas: &Metas,
+    mut counted: Vec<Counted<'_>>,
+    commands: &mut Vec<String>,
+) -> Result<(Option<Profile>, usize), Error> {
+    if metas.is_empty() {
+        return Ok((None, 0));
+    }
+    let go = find_go()?;
+    stage(work, metas, &counted)?;
+    let merged = covdata(work, &go, &["merge", "-i", "covdata", "-o", "merged"])?;
+    if let Err(error) = merged {
+        // Our reader is stricter than Go's, so this says that Go's changed.
+        let bad = find_bad(work, &go, metas, &counted)?;
+        if bad.is_empty() {
+            return Err(error.into());
+        }
+        for (path, reason) in &bad {
+            if let Some(bad) = counted.iter().find(|c| c.piece.path == *path) {
+                refuse(
+                    work.ledger,
+                    work.quarantine,
+                    bad.piece,
+                    Fate::Rejected,
+                    reason,
+                )?;
+            }
+        }
+        counted.retain(|c| !bad.iter().any(|(path, _)| c.piece.path == *path));
+        stage(work, metas, &counted)?;
+        covdata(work, &go, &["merge", "-i", "covdata", "-o", "merged"])??;
+    }
+    // Go names the result after the time; the same input must give the same.
+    let merged = work.out.join("merged");
+    for entry in fs::read_dir(&merged).map_err(Error::io("list", &merged))? {
+        let path = entry.map_err(Error::io("list", &merged))?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if let Some(Name::Counters { hash, .. }) = Name::parse(&name) {
+            let to = merged.join(format!("covcounters.{hash}.0.0"));
+            fs::rename(&path, &to).map_err(Error::io("rename", &path))?;
+        }
+    }
+    for (command, file) in [("percent", "percent.txt"), ("func", "func.txt")] {
+        let done = covdata(work, &go, &[command, "-i", "merged"])??;
+        write_atomic(&work.out.join(file), &done)?;
+    }
+    let textfmt = ["textfmt", "-i", "merged", "-o", "covdata.txt"];
+    covdata(work, &go, &textfmt)??;
+    let merge: &[&str] = &["merge", "-i", "covdata", "-o", "merged"];
+    for args in [
+        merge,
+        &textfmt,
+        &["percent", "-i", "merged"],
+        &["func", "-i", "merged"],
+    ] {
+        commands.push(command_line(
+            Path::new("go"),
+            &[&["tool", "covdata"], args].concat(),
+        ));
+    }
+    let path = work.out.join("covdata.txt");
+    let text = fs::read(&path).map_err(Error::io("read", &path))?;
+    let profile = Profile::parse(&text).map_err(|error| Error::Output {
+        tool: "go tool covdata textfmt".to_owned(),
+        what: error.to_string(),
+    })?;
+    Ok((Some(profile), counted.len()))
+}
+
+/// Puts meta-data and counters into one folder, as `covdata` wants them. Two
+/// pods may have used one process id in the same nanosecond, so the number of
+/// the file takes the place of the process id.
+fn stage(work: &Work<'_>, metas: &Metas, counted: &[Counted<'_>]) -> Result<(), Error> {
+    let (dir, merged) = (work.out.join("covdata"), work.out.join("merged"));
+    for dir in [&dir, &merged] {
+        remove_if_there(dir)?;
+        make_dir(dir)?;
+    }
+    for (hash, (_, bytes)) in metas {
+        write_atomic(&dir.join(format!("covmeta.{hash}")), bytes)?;
+    }
+    for (number, counted) in counted.iter().enumerate() {
+        let hash = &counted.counters.hash;
+        let to = dir.join(format!(
+            "covcounters.{hash}.{}.{}",
+            number + 1,
+            counted.nanos
+        ));
+        fs::copy(&counted.piece.path, &to).map_err(Error::io("copy evidence to", &to))?;
+    }
+    Ok(())
+}
+
+/// Runs `go tool covdata` in the build's folder. The inner error is its word
+/// on the files.
+fn covdata(
+    work: &mut Work<'_>,
+    go: &Path,
+    args: &[&str],
+) -> Result<Result<Vec<u8>, RunError>, Error> {
+    let run = Run::new(go)
+        .args(["tool", "covdata"])
+        .args(args)
+        .current_dir(&work.out)
+        // A module or workspace that happens to be around us is not ours.
+        .env("GOWORK", "off")
+        .env_remove("GOFLAGS")
+        .env_remove("GOCOVERDIR")
+        .cancel(work.cancel);
+    match run.run() {
+        Ok(done) => {
+            let component = work.bundle.component.clone();
+            for line in String::from_utf8_lossy(&done.stderr).lines() {
+                work.find("go-covdata", format!("{component}: {line}"));
+            }
+            Ok(Ok(done.stdout))
+        }
+        Err(error @ RunError::Failed { .. }) => Ok(Err(error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The counters that `covdata` refuses, each tried alone.
+fn find_bad(
+    work: &mut Work<'_>,
+    go: &Path,
+    metas: &Metas,
+    counted: &[Counted<'_>],
+) -> Result<Vec<(PathBuf, String)>, Error> {
+    let mut bad = Vec::new();
+    for one in counted {
+        stage(work, metas, std::slice::from_ref(one))?;
+        if let Err(RunError::Failed { ended, tail, .. }) =
+            covdata(work, go, &["merge", "-i", "covdata", "-o", "merged"])?
+        {
+            let said = tail.last().map(String::as_str).unwrap_or("it said nothing");
+            bad.push((
+                one.piece.path.clone(),
+                format!("go tool covdata {ended}: {said}"),
+            ));
+        }
+    }
+    Ok(bad)
+}
+
+/// Adds text profiles, and refuses those that do not fit the others.
+fn merge_texts(
+    work: &mut Work<'_>,
+    profile: Option<Profile>,
+    texts: Vec<(&Piece, Profile)>,
+    commands: &mut Vec<String>,
+) -> Result<(Option<Profile>, usize), Error> {
+    let (mut sum, mut number) = (profile, 0);
+    for (piece, text) in texts {
+        let sum = sum.get_or_insert_with(|| Profile::new(text.mode));
+        if let Err(error) = sum.merge(&text) {
+            let reason = format!(
+                "it does not fit the other profiles of its build: {}",
+                error.what
+            );
+            refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
+            continue;
+        }
+        number += 1;
+        let path = from(&work.out, &piece.path);
+        commands.push(format!(
+            "# profile.txt is the sum, block by block, of {}",
+            path.display()
+        ));
+    }
+    if number > 0 {
+        commands.push("go tool cover -func=profile.txt   # in the module's folder".to_owned());
+    }
+    Ok((sum, number))
+}
+
+fn model(work: &mut Work<'_>, profile: &Profile, metas: &Metas) -> Result<Vec<File>, Error> {
+    let mut packages: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut placed: BTreeMap<&str, Vec<Placed>> = BTreeMap::new();
+    for (meta, _) in metas.values() {
+        for package in &meta.packages {
+            for function in &package.functions {
+                packages.insert(&function.file, &package.path);
+            }
+        }
+        for (file, functions) in functions(meta) {
+            placed.entry(file).or_insert(functions);
+        }
+    }
+    let sources = &work.bundle.sources;
+    let counted: BTreeMap<String, &String> = profile
+        .files
+        .keys()
+        .filter_map(|file| Some((work.filter.counted(sources, file)?, file)))
+        .collect();
+    let unplaced: Vec<_> = counted
+        .iter()
+        .filter(|(_, file)| !placed.contains_key(file.as_str()))
+        .collect();
+    let unplaced: BTreeMap<&str, &str> = unplaced
+        .into_iter()
+        .map(|(name, file)| (file.as_str(), name.as_str()))
+        .collect();
+    let from_source = functions_from_source(work, profile, &unplaced)?;
+    let mut files = Vec::new();
+    for (path, file) in &counted {
+        let blocks = &profile.files[*file];
+        let lines = lines(blocks);
+        let known = placed
+            .get(file.as_str())
+            .or_else(|| from_source.get(file.as_str()));
+        let functions: Vec<Function> = known
+            .into_iter()
+            .flatten()
+            .map(|placed| measure(placed, blocks, &lines))
+            .collect();
+        let called = functions
+            .iter()
+            .filter(|function| function.count > 0)
+            .count();
+        let ran = lines.iter().filter(|line| line.count > 0).count();
+        let package = packages.get(file.as_str()).copied();
+        let folder = || {
+            file.rsplit_once('/')
+                .map_or(file.as_str(), |(folder, _)| folder)
+        };
+        files.push(File {
+            path: path.clone(),
+            package: package.unwrap_or_else(folder).to_owned(),
+            metrics: Metrics {
+                lines: Ratio::new(ran as u64, lines.len() as u64),
+                functions: Ratio::new(called as u64, functions.len() as u64),
+                regions: Ratio::default(),
+                statements: statements(blocks),
+            },
+            lines,
+            functions,
+        });
+    }
+    if counted.is_empty() {
+        let text = format!(
+            "{}: none of the sources that Go's profile names is one of the bundle's",
+            work.bundle.component
+        );
+        work.find("no-sources", text);
+    }
+    Ok(files)
+}
+
+/// A text profile does not say where functions are; `go tool cover -func` finds
+/// them in the bundle's sources.
+fn functions_from_source(
+    work: &Work<'_>,
+    profile: &Profile,
+    files: &BTreeMap<&str, &str>,
+) -> Result<BTreeMap<String, Vec<Placed>>, Error> {
+    let src = work.bundle_dir.join("src");
+    let src = src.canonicalize().unwrap_or(src);
+    let mut by_path = BTreeMap::new();
+    let mut local = Profile::new(profile.mode);
+    for (file, name) in files {
+        let path = src.join(name);
+        if path.is_file() {
+            let path = path.display().to_string();
+            local
+                .files
+                .insert(path.clone(), profile.files[*file].clone());
+            by_path.insert(path, *file);
+        }
+    }
+    let mut placed = BTreeMap::new();
+    if local.files.is_empty() {
+        return Ok(placed);
+    }
+    let dir = tempfile::tempdir().map_err(Error::io("make", Path::new("a temporary folder")))?;
+    let text = dir.path().join("profile.txt");
+    write_atomic(&text, local.to_text().as_bytes())?;
+    let done = Run::new(find_go()?)
+        .args(["tool", "cover", "-func", "profile.txt"])
+        .current_dir(dir.path())
+        .env("GOWORK", "off")
+        .env_remove("GOFLAGS")
+        .cancel(work.cancel)
+        .run()?;
+    let mut starts: BTreeMap<&str, Vec<(u32, String)>> = BTreeMap::new();
+    let text = done.text();
+    for line in text.lines() {
+        // `/path/file.go:12:<tabs>Name<tabs>50.0%`
+        let Some((place, rest)) = line.split_once(":\t") else {
+            continue;
+        };
+        let Some((path, number)) = place.rsplit_once(':') else {
+            continue;
+        };
+        let (Some(file), Ok(number)) = (by_path.get(path), number.parse()) else {
+            continue;
+        };
+        let name = rest
+            .split('\t')
+            .find(|word| !word.is_empty())
+            .unwrap_or_default();
+        starts
+            .entry(file)
+            .or_default()
+            .push((number, name.to_owned()));
+    }
+    for (file, mut starts) in starts {
+        starts.sort();
+        let blocks = &profile.files[file];
+        let ends = starts
+            .iter()
+            .skip(1)
+            .map(|(next, _)| *next)
+            .chain([u32::MAX]);
+        let place =
+            |((start, name), next): (&(u32, String), u32)| place(blocks, *start, next, name);
+        placed.insert(
+            file.to_owned(),
+            starts.iter().zip(ends).filter_map(place).collect(),
+        );
+    }
+    Ok(placed)
+}
+
+/// A function by its first line and that of the one behind it.
+fn place(blocks: &BTreeMap<Span, Block>, start: u32, next: u32, name: &str) -> Option<Placed> {
+    let mut own = blocks
+        .keys()
+        .filter(|span| span.start_line >= start && (span.start_line < next || start == next));
+    let first = *own.next()?;
+    let end = own.map(|span| span.end_line).fold(first.end_line, u32::max);
+    let name = name.to_owned();
+    let function = Function {
+        name,
+        start,
+        end,
+        count: 0,
+        lines: Ratio::default(),
+    };
+    Some(Placed { function, first })
+}
