@@ -8,6 +8,7 @@ mod foreign;
 mod git;
 mod go;
 mod keep;
+mod lock;
 mod program;
 mod rust;
 mod wrapper;

@@ -8,6 +8,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use podcov_profile::bundle::Mode;
@@ -107,9 +108,7 @@ impl Settings {
 /// a rustc first.
 pub fn is_rustc_wrapper() -> bool {
     let rustc_comes_first = std::env::args_os().nth(1).is_some_and(|first| {
-        let name = std::path::Path::new(&first)
-            .file_stem()
-            .map(OsStr::to_os_string);
+        let name = Path::new(&first).file_stem().map(OsStr::to_os_string);
         name.is_some_and(|name| {
             let name = name.to_string_lossy();
             name.starts_with("rustc") || name.starts_with("clippy-driver")
@@ -133,7 +132,11 @@ pub fn rustc_wrapper(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let next = std::env::var_os(NEXT).filter(|next| !next.is_empty());
+    // In a shell where `podcov env` was evaluated before, it is ourselves.
+    let is_other = |next: &OsString| {
+        !next.is_empty() && std::env::current_exe().ok().as_deref() != Some(Path::new(next))
+    };
+    let next = std::env::var_os(NEXT).filter(is_other);
     let mut command = match next {
         Some(wrapper) => {
             let mut command = Command::new(wrapper);

@@ -18,7 +18,7 @@ use podcov_profile::names::Language;
 use crate::error::AtPath;
 use crate::keep::Keep;
 use crate::program::{self, Program};
-use crate::{Component, Context, Error, GoBuild, git};
+use crate::{Component, Context, Error, GoBuild, git, lock};
 use list::{Go, GoEnv, Package};
 use overlay::Overlay;
 
@@ -54,6 +54,7 @@ pub(crate) fn build(component: &Component, ctx: &Context) -> Result<Bundle, Erro
         packages,
         ctx,
     };
+    let _lock = lock::hold(&job.cache(), ctx)?;
     let (file, hooked) = job.compile()?;
 
     let program = program::inspect(&file)?;
@@ -172,6 +173,13 @@ impl Job<'_> {
         asked.unwrap_or_else(|| list::program_name(&self.main.import_path))
     }
 
+    /// Where this component's program and overlay are kept.
+    fn cache(&self) -> PathBuf {
+        self.ctx
+            .cache
+            .join(format!("go-{}", self.go.component.name))
+    }
+
     /// Compiles with podcov's files, or without them if they do not fit this
     /// release of Go. Gives the program and whether they are in it.
     fn compile(&self) -> Result<(PathBuf, bool), Error> {
@@ -208,8 +216,7 @@ impl Job<'_> {
 
     fn compile_with(&self, overlay: Overlay) -> Result<PathBuf, Error> {
         let component = self.go.component;
-        let cache = self.ctx.cache.join(format!("go-{}", component.name));
-        std::fs::create_dir_all(&cache).at("create", &cache)?;
+        let cache = self.cache();
         let cache = cache.canonicalize().at("find", &cache)?;
         let overlay = overlay.write(&cache.join("overlay"))?;
         let file = cache.join(self.program_name());

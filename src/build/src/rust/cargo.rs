@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::select::Selection;
 use super::toolchain::Toolchain;
 use crate::error::AtPath;
+use crate::lock::{self, Lock};
 use crate::{Component, Context, Error, keep, wrapper};
 
 /// Part of the name of the target folder; raise it when the wrapper's flags
@@ -31,6 +32,9 @@ pub(super) struct Built {
     pub(super) out_dirs: BTreeMap<PackageId, PathBuf>,
     /// Libraries, by package.
     pub(super) libraries: BTreeMap<PackageId, PathBuf>,
+    /// Keeps the program what it is as long as it is looked at.
+    #[allow(dead_code, reason = "held, not read")]
+    pub(super) lock: Option<Lock>,
 }
 
 /// What cargo knows of a workspace, for the platform `target`.
@@ -119,7 +123,7 @@ pub(super) fn build(
     manifest: &Path,
 ) -> Result<Built, Error> {
     let target_dir = target_dir(component, ctx, toolchain);
-    std::fs::create_dir_all(&target_dir).at("create", &target_dir)?;
+    let lock = lock::hold(&target_dir, ctx)?;
     let target_dir = target_dir.canonicalize().at("find", &target_dir)?;
     let profile = component.cargo_profile.as_deref().unwrap_or("release");
     let marker = wrapper::Marker {
@@ -148,6 +152,9 @@ pub(super) fn build(
         run = run.arg("--config").arg(format!(
             "profile.{profile}.package.\"{id}\".codegen-units={mark}"
         ));
+    }
+    if toolchain.has_build_dir {
+        run = run.env("CARGO_BUILD_BUILD_DIR", &target_dir);
     }
     let log = Mutex::new(Log::default());
     let result = component
@@ -195,11 +202,7 @@ pub(super) fn build(
             what,
         });
     }
-    // The next build of another component may put its own variant there.
-    built.executable = built
-        .executable
-        .canonicalize()
-        .at("find", &built.executable)?;
+    built.lock = Some(lock);
     Ok(built)
 }
 

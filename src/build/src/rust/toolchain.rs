@@ -16,6 +16,8 @@ pub(crate) struct Toolchain {
     /// The user's RUSTC_WRAPPER, from the environment or cargo's
     /// configuration.
     pub(crate) wrapper: Option<PathBuf>,
+    /// Cargo's configuration keeps intermediate files elsewhere than results.
+    pub(crate) has_build_dir: bool,
 }
 
 impl Toolchain {
@@ -27,7 +29,12 @@ impl Toolchain {
             );
             Error::configuration(&component.name, what)
         })?;
-        let rustc = config.rustc().path.clone();
+        // Without the wrappers, which may be podcov.
+        let rustc = config
+            .build
+            .rustc
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("rustc"));
         let ask = |args: &[&str]| {
             let run = Run::new(&rustc).args(args).current_dir(dir).cancel(cancel);
             component.environment(run).run().map(|done| done.text())
@@ -69,6 +76,7 @@ impl Toolchain {
                 .and_then(|v| v.parse().ok()),
             target,
             wrapper: config.build.rustc_wrapper.clone(),
+            has_build_dir: config.build.build_dir.is_some(),
             verbose,
         })
     }
