@@ -1,4 +1,4 @@
-//! Probes: `/healthz` answers as long as the process does, `/readyz` once its caches are filled.
+//! Probes: `/healthz` answers as long as the process does, `/readyz` once it can work.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ impl Readiness {
             "/readyz" if self.0.load(Ordering::Acquire) => (StatusCode::OK, "ok\n"),
             "/readyz" => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "caches are not filled yet\n",
+                "websites cannot be listed yet\n",
             ),
             _ => (StatusCode::NOT_FOUND, "try /healthz or /readyz\n"),
         }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readiness_follows_the_caches() {
+    fn readiness_is_told_once_it_is_there() {
         let readiness = Readiness::default();
         assert_eq!(readiness.answer("/healthz").0, StatusCode::OK);
         assert_eq!(

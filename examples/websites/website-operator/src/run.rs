@@ -1,11 +1,13 @@
 //! The operator as a process: watches, probes, and a tidy end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use kube::api::ListParams;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
@@ -53,6 +55,7 @@ async fn work(client: Client, options: Options, readiness: Readiness) -> anyhow:
         controller: FIELD_MANAGER.to_owned(),
         instance: options.pod.clone(),
     };
+    tokio::spawn(announce(client.clone(), readiness));
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         hosts: Hosts::new(client.clone(), &options.namespace),
@@ -74,14 +77,6 @@ async fn work(client: Client, options: Options, readiness: Readiness) -> anyhow:
     .with_config(Config::default().concurrency(8))
     .graceful_shutdown_on(stop);
 
-    let store = controller.store();
-    tokio::spawn(async move {
-        if store.wait_until_ready().await.is_ok() {
-            readiness.set(true);
-            info!("caches are filled");
-        }
-    });
-
     controller
         .run(reconcile, on_error, context)
         .for_each(|outcome| async {
@@ -97,6 +92,20 @@ async fn work(client: Client, options: Options, readiness: Readiness) -> anyhow:
         .await;
     info!("stopped");
     Ok(())
+}
+
+/// Turns ready as soon as websites can be listed: their CRD is there, and we have the right to.
+///
+/// The controller's store cannot be asked: it wakes only one of several tasks that wait for it
+/// (kube-runtime's `DelayedInit`), and the controller itself has to be that one.
+async fn announce(client: Client, readiness: Readiness) {
+    let websites: Api<Website> = Api::all(client);
+    while let Err(error) = websites.list(&ListParams::default().limit(1)).await {
+        warn!(%error, "websites cannot be listed yet");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    readiness.set(true);
+    info!("ready");
 }
 
 /// Completes on the first SIGTERM or SIGINT. A second one is left to the kernel's SIGKILL.
