@@ -27,7 +27,9 @@ impl Progress for Notes {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let times: u32 = std::env::args().nth(1).map_or(Ok(20), |text| text.parse())?;
+    let times: u32 = std::env::args()
+        .nth(1)
+        .map_or(Ok(20), |text| text.parse())?;
     let folder = tempfile::tempdir()?;
     let mut settings = Settings::new("updown", folder.path().join("evidence"));
     settings.provider = Provider::Embedded;
@@ -41,12 +43,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let begin = Instant::now();
         cluster.down(&Notes)?;
         downs.push(begin.elapsed().as_secs_f64());
-        println!("{round:3}  up {:5.1} s  down {:4.1} s", ups[ups.len() - 1], downs[downs.len() - 1]);
+        println!(
+            "{round:3}  up {:5.1} s  down {:4.1} s",
+            ups[ups.len() - 1],
+            downs[downs.len() - 1]
+        );
     }
     let changes = Traces::take().changes_since(&before);
     for (what, all) in [("up", &ups), ("down", &downs)] {
         let most = all.iter().copied().fold(0.0, f64::max);
-        println!("{what}: mean {:.1} s, most {most:.1} s", all.iter().sum::<f64>() / all.len() as f64);
+        println!(
+            "{what}: mean {:.1} s, most {most:.1} s",
+            all.iter().sum::<f64>() / all.len() as f64
+        );
     }
     if changes.is_empty() {
         println!("nothing is left behind");

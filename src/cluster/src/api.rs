@@ -14,7 +14,9 @@ use crate::provider::{Error, State, Status};
 pub(crate) fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> Result<T, Error> {
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             runtime.map(|runtime| runtime.block_on(future))
         });
         match asked.join() {
@@ -36,8 +38,13 @@ pub(crate) async fn client(
         source: Box::new(source),
     };
     let file = Kubeconfig::read_from(kubeconfig).map_err(unusable)?;
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
-    let mut config = Config::from_custom_kubeconfig(file, &options).await.map_err(unusable)?;
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..Default::default()
+    };
+    let mut config = Config::from_custom_kubeconfig(file, &options)
+        .await
+        .map_err(unusable)?;
     config.connect_timeout = Some(std::time::Duration::from_secs(5));
     config.read_timeout = Some(std::time::Duration::from_secs(10));
     Client::try_from(config).map_err(failed(cluster))
@@ -45,24 +52,37 @@ pub(crate) async fn client(
 
 /// Its version, such as `v1.34.4`.
 pub(crate) async fn version(cluster: &str, client: &Client) -> Result<String, Error> {
-    client.apiserver_version().await.map(|info| info.git_version).map_err(failed(cluster))
+    client
+        .apiserver_version()
+        .await
+        .map(|info| info.git_version)
+        .map_err(failed(cluster))
 }
 
 /// All of its nodes.
 pub(crate) async fn nodes(cluster: &str, client: &Client) -> Result<Vec<Node>, Error> {
     let api: Api<Node> = Api::all(client.clone());
-    api.list(&Default::default()).await.map(|list| list.items).map_err(failed(cluster))
+    api.list(&Default::default())
+        .await
+        .map(|list| list.items)
+        .map_err(failed(cluster))
 }
 
 /// Whether pods can be made in the namespace `default`.
 pub(crate) async fn takes_pods(cluster: &str, client: &Client) -> Result<bool, Error> {
     let api: Api<ServiceAccount> = Api::default_namespaced(client.clone());
-    api.get_opt("default").await.map(|found| found.is_some()).map_err(failed(cluster))
+    api.get_opt("default")
+        .await
+        .map(|found| found.is_some())
+        .map_err(failed(cluster))
 }
 
 /// Whether a node says that it is ready.
 pub(crate) fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
     conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
 
@@ -80,11 +100,22 @@ pub(crate) fn status(
             .iter()
             .map(|node| {
                 let name = node.metadata.name.as_deref().unwrap_or("?");
-                format!("node {name} {}", if is_ready(node) { "ready" } else { "not ready" })
+                format!(
+                    "node {name} {}",
+                    if is_ready(node) { "ready" } else { "not ready" }
+                )
             })
             .collect();
-        let state = if nodes.iter().any(is_ready) { State::Ready } else { State::Broken };
-        Ok(Status { state, version: Some(version), detail })
+        let state = if nodes.iter().any(is_ready) {
+            State::Ready
+        } else {
+            State::Broken
+        };
+        Ok(Status {
+            state,
+            version: Some(version),
+            detail,
+        })
     })?
 }
 
@@ -98,7 +129,9 @@ pub(crate) fn architecture(
         let client = client(cluster, kubeconfig, context).await?;
         nodes(cluster, &client).await
     })??;
-    let info = nodes.iter().filter_map(|node| node.status.as_ref()?.node_info.as_ref());
+    let info = nodes
+        .iter()
+        .filter_map(|node| node.status.as_ref()?.node_info.as_ref());
     let mut found: Vec<&str> = info.map(|info| info.architecture.as_str()).collect();
     found.sort_unstable();
     found.dedup();
@@ -111,5 +144,8 @@ pub(crate) fn architecture(
 }
 
 fn failed(cluster: &str) -> impl FnOnce(kube::Error) -> Error + '_ {
-    move |source| Error::Api { cluster: cluster.to_owned(), source: Box::new(source) }
+    move |source| Error::Api {
+        cluster: cluster.to_owned(),
+        source: Box::new(source),
+    }
 }

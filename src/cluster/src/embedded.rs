@@ -84,7 +84,12 @@ impl Embedded {
         }
         let evidence = std::path::absolute(&settings.evidence)
             .map_err(Error::io("resolve", &settings.evidence))?;
-        Ok(Embedded { name: settings.name, state, evidence, keep: settings.keep })
+        Ok(Embedded {
+            name: settings.name,
+            state,
+            evidence,
+            keep: settings.keep,
+        })
     }
 
     /// Where its logs are while it runs, one file for each process.
@@ -109,7 +114,10 @@ impl Embedded {
 
     fn lock(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<Lock, Error> {
         Lock::take(&self.state, cancel, || {
-            progress.status(&format!("another podcov is at cluster `{}`; waiting for it", self.name));
+            progress.status(&format!(
+                "another podcov is at cluster `{}`; waiting for it",
+                self.name
+            ));
         })
     }
 
@@ -119,7 +127,9 @@ impl Embedded {
 
     /// Whether there is a node that this process may use as it is.
     fn reusable(&self) -> Result<bool, Error> {
-        let Some(mark) = self.mark() else { return Ok(false) };
+        let Some(mark) = self.mark() else {
+            return Ok(false);
+        };
         if node::find(&self.state).is_none() {
             return Ok(false);
         }
@@ -169,11 +179,18 @@ impl Embedded {
         };
         plan.write()?;
         cgroups::make(&self.cgroup())?;
-        Run::new(program.node()).arg("start").arg(&self.state).cancel(cancel).run()?;
+        Run::new(program.node())
+            .arg("start")
+            .arg(&self.state)
+            .cancel(cancel)
+            .run()?;
         drop(net);
         self.wait(progress, cancel)?;
         let owner = (!self.keep).then(this_process);
-        let mark = Mark { program: program.key(), owner };
+        let mark = Mark {
+            program: program.key(),
+            owner,
+        };
         let text = serde_json::to_string(&mark).unwrap_or_default();
         files::write_private(&self.state.join(MARK), &text)
     }
@@ -182,7 +199,10 @@ impl Embedded {
     /// place that a node has for itself: the uppermost one below it.
     fn kept(&self) -> Vec<PathBuf> {
         let real = fs::canonicalize(&self.evidence).unwrap_or_else(|_| self.evidence.clone());
-        [real, self.state.clone(), program_folder()].into_iter().map(|path| top_folder(&path)).collect()
+        [real, self.state.clone(), program_folder()]
+            .into_iter()
+            .map(|path| top_folder(&path))
+            .collect()
     }
 
     fn wait(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<(), Error> {
@@ -198,19 +218,30 @@ impl Embedded {
                 let mut detail = files::tail(&self.logs().join("node.log"), 10);
                 detail.extend(report.complaints(&self.state));
                 let reason = "process 1 of the node ended".to_owned();
-                return Err(Error::NotReady { cluster: self.name.clone(), reason, detail });
+                return Err(Error::NotReady {
+                    cluster: self.name.clone(),
+                    reason,
+                    detail,
+                });
             }
             if let Some(process) = report.hopeless() {
                 return Err(failed(format!("{} fails again and again", process.name)));
             }
             let pending = report.pending();
-            let waiting = if pending.is_empty() { "the node".to_owned() } else { pending.join(", ") };
+            let waiting = if pending.is_empty() {
+                "the node".to_owned()
+            } else {
+                pending.join(", ")
+            };
             progress.status(&format!("waiting for {waiting}"));
             if report.all_ready() && self.answers().unwrap_or(false) {
                 return Ok(());
             }
             if begin.elapsed() > COMES_UP {
-                return Err(failed(format!("{waiting} not ready in {} s", COMES_UP.as_secs())));
+                return Err(failed(format!(
+                    "{waiting} not ready in {} s",
+                    COMES_UP.as_secs()
+                )));
             }
             cancel.sleep(Duration::from_millis(100))?;
         }
@@ -246,9 +277,19 @@ impl Embedded {
 
     /// A node that was started for another folder may not see this one.
     fn sees_evidence(&self) -> Result<(), Error> {
-        let Some(pid) = node::find(&self.state) else { return Ok(()) };
-        let inside = format!("/proc/{}/root{}", pid.as_raw_nonzero(), self.evidence.display());
-        let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+        let Some(pid) = node::find(&self.state) else {
+            return Ok(());
+        };
+        let inside = format!(
+            "/proc/{}/root{}",
+            pid.as_raw_nonzero(),
+            self.evidence.display()
+        );
+        let identity = |path: &Path| {
+            fs::metadata(path)
+                .map(|found| (found.dev(), found.ino()))
+                .ok()
+        };
         if identity(Path::new(&inside)) == identity(&self.evidence) {
             return Ok(());
         }
@@ -278,10 +319,15 @@ impl Cluster for Embedded {
             return self.sees_evidence();
         }
         if node::find(&self.state).is_some() {
-            progress.note(&format!("removing what is left of an earlier cluster `{}`", self.name));
+            progress.note(&format!(
+                "removing what is left of an earlier cluster `{}`",
+                self.name
+            ));
         }
         self.clear()?;
-        let done = self.start(progress, cancel).and_then(|()| self.sees_evidence());
+        let done = self
+            .start(progress, cancel)
+            .and_then(|()| self.sees_evidence());
         if done.is_err() {
             self.remove()?;
         }
@@ -298,12 +344,23 @@ impl Cluster for Embedded {
     fn status(&self) -> Result<Status, Error> {
         if node::find(&self.state).is_none() {
             let detail = if self.state.exists() {
-                vec![format!("only {} is left of it; `up` or `down` removes that", self.state.display())]
+                vec![format!(
+                    "only {} is left of it; `up` or `down` removes that",
+                    self.state.display()
+                )]
             } else {
                 Vec::new()
             };
-            let state = if detail.is_empty() { State::Absent } else { State::Broken };
-            return Ok(Status { state, version: None, detail });
+            let state = if detail.is_empty() {
+                State::Absent
+            } else {
+                State::Broken
+            };
+            return Ok(Status {
+                state,
+                version: None,
+                detail,
+            });
         }
         let report = Report::read(&self.state);
         let version = api::block_on(async {
@@ -311,12 +368,20 @@ impl Cluster for Embedded {
             api::version(&self.name, &client).await
         })?;
         let ready = self.answers().unwrap_or(false);
-        let mut detail: Vec<String> = report.processes.iter().map(node::Process::describe).collect();
+        let mut detail: Vec<String> = report
+            .processes
+            .iter()
+            .map(node::Process::describe)
+            .collect();
         if let Err(error) = &version {
             detail.push(error.to_string());
         }
         let state = if ready { State::Ready } else { State::Broken };
-        Ok(Status { state, version: version.ok(), detail })
+        Ok(Status {
+            state,
+            version: version.ok(),
+            detail,
+        })
     }
 
     fn kubeconfig(&self) -> PathBuf {
@@ -335,12 +400,17 @@ impl Cluster for Embedded {
     }
 
     fn evidence(&self) -> EvidenceDir {
-        EvidenceDir { on_nodes: self.evidence.clone(), local: self.evidence.clone() }
+        EvidenceDir {
+            on_nodes: self.evidence.clone(),
+            local: self.evidence.clone(),
+        }
     }
 
     fn kubectl(&self) -> Result<PathBuf, Error> {
         built_kubectl().ok_or_else(|| {
-            Error::Other("expected Kubernetes to be built, found no build; run `podcov cluster up`".into())
+            Error::Other(
+                "expected Kubernetes to be built, found no build; run `podcov cluster up`".into(),
+            )
         })
     }
 

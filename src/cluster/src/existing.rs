@@ -46,8 +46,14 @@ impl Existing {
     /// Writes the kubeconfig with the wanted context as its current one. A
     /// user's own file stays as it is.
     fn write_kubeconfig(&self) -> Result<(), Error> {
-        let source = self.kubeconfig.clone().unwrap_or_else(|| PathBuf::from("$KUBECONFIG"));
-        let unusable = |error| Error::Kubeconfig { path: source.clone(), source: Box::new(error) };
+        let source = self
+            .kubeconfig
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("$KUBECONFIG"));
+        let unusable = |error| Error::Kubeconfig {
+            path: source.clone(),
+            source: Box::new(error),
+        };
         let mut config = match &self.kubeconfig {
             Some(path) => Kubeconfig::read_from(path),
             None => Kubeconfig::read(),
@@ -59,7 +65,11 @@ impl Existing {
                 return Err(Error::Other(format!(
                     "expected the context `{context}` in {}, found {}",
                     source.display(),
-                    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+                    if known.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        known.join(", ")
+                    }
                 )));
             }
             config.current_context = Some(context.clone());
@@ -179,7 +189,10 @@ fn check_command(words: &[String]) -> Result<(), Error> {
 
 fn load_command(words: &[String], archive: &Path, refs: &[String]) -> Run<'static> {
     let archive = archive.display().to_string();
-    let fill = |word: &String| word.replace("{archive}", &archive).replace("{refs}", &refs.join(","));
+    let fill = |word: &String| {
+        word.replace("{archive}", &archive)
+            .replace("{refs}", &refs.join(","))
+    };
     let mut words = words.iter().map(fill);
     Run::new(words.next().unwrap_or_default()).args(words)
 }
@@ -231,13 +244,22 @@ current-context: one
         cluster.write_kubeconfig().unwrap();
         let ours = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
         assert_eq!(ours.current_context.as_deref(), Some("two"));
-        assert_eq!(fs::read_to_string(folder.path().join("theirs")).unwrap(), KUBECONFIG);
+        assert_eq!(
+            fs::read_to_string(folder.path().join("theirs")).unwrap(),
+            KUBECONFIG
+        );
     }
 
     #[test]
     fn an_unknown_context_is_told_with_the_known_ones() {
         let folder = tempfile::tempdir().unwrap();
-        let error = cluster("three", folder.path()).write_kubeconfig().unwrap_err().to_string();
-        assert!(error.contains("`three`") && error.contains("found one, two"), "{error}");
+        let error = cluster("three", folder.path())
+            .write_kubeconfig()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`three`") && error.contains("found one, two"),
+            "{error}"
+        );
     }
 }

@@ -54,7 +54,10 @@ impl Kind {
             return Err(Error::Other(format!(
                 "expected an extraMount with `hostPath: \"{{evidence}}\"` and `containerPath: \
                  {ON_NODES}` in {}, found none",
-                self.config.as_deref().unwrap_or(Path::new("kind-config/podcov.yaml")).display()
+                self.config
+                    .as_deref()
+                    .unwrap_or(Path::new("kind-config/podcov.yaml"))
+                    .display()
             )));
         }
         // Inside the quotes of a YAML string, JSON's escapes mean the same.
@@ -82,11 +85,15 @@ impl Kind {
     }
 
     fn delete(&self) -> Run<'static> {
-        kind(&["delete", "cluster", "--name", &self.name]).arg("--kubeconfig").arg(self.kubeconfig())
+        kind(&["delete", "cluster", "--name", &self.name])
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
     }
 
     fn load(&self, archive: &Path) -> Run<'static> {
-        kind(&["load", "image-archive"]).arg(archive).args(["--name", &self.name])
+        kind(&["load", "image-archive"])
+            .arg(archive)
+            .args(["--name", &self.name])
     }
 
     fn node(&self) -> String {
@@ -109,7 +116,9 @@ impl Kind {
                  take it down first: `kind delete cluster --name {}`",
                 self.name,
                 self.evidence.display(),
-                found.map_or("nothing there".to_owned(), |path| path.display().to_string()),
+                found.map_or("nothing there".to_owned(), |path| path
+                    .display()
+                    .to_string()),
                 self.name
             ))),
         }
@@ -137,7 +146,11 @@ impl Cluster for Kind {
         if self.exists()? {
             self.sees_evidence()?;
             let export = kind(&["export", "kubeconfig", "--name", &self.name]);
-            export.arg("--kubeconfig").arg(self.kubeconfig()).cancel(cancel).run()?;
+            export
+                .arg("--kubeconfig")
+                .arg(self.kubeconfig())
+                .cancel(cancel)
+                .run()?;
             return Ok(());
         }
         let file = self.config_file();
@@ -169,7 +182,11 @@ impl Cluster for Kind {
     fn status(&self) -> Result<Status, Error> {
         needs()?;
         if !self.exists()? {
-            return Ok(Status { state: State::Absent, version: None, detail: Vec::new() });
+            return Ok(Status {
+                state: State::Absent,
+                version: None,
+                detail: Vec::new(),
+            });
         }
         let export = kind(&["export", "kubeconfig", "--name", &self.name]);
         export.arg("--kubeconfig").arg(self.kubeconfig()).run()?;
@@ -189,13 +206,25 @@ impl Cluster for Kind {
     ) -> Result<(), Error> {
         progress.status(&format!("loading {}", refs.join(", ")));
         self.load(archive).cancel(cancel).run()?;
-        let list = ["exec", &self.node(), "ctr", "--namespace", "k8s.io", "images", "list", "-q"];
+        let list = [
+            "exec",
+            &self.node(),
+            "ctr",
+            "--namespace",
+            "k8s.io",
+            "images",
+            "list",
+            "-q",
+        ];
         let list = Run::new("docker").args(list).cancel(cancel).run()?.text();
         crate::embedded::all_there(&list, refs, archive)
     }
 
     fn evidence(&self) -> EvidenceDir {
-        EvidenceDir { on_nodes: ON_NODES.into(), local: self.evidence.clone() }
+        EvidenceDir {
+            on_nodes: ON_NODES.into(),
+            local: self.evidence.clone(),
+        }
     }
 
     fn kubectl(&self) -> Result<PathBuf, Error> {
@@ -209,9 +238,13 @@ impl Cluster for Kind {
 
 /// The machine's kubectl, or ours.
 pub(crate) fn any_kubectl() -> Result<PathBuf, Error> {
-    find_program("kubectl").or_else(built_kubectl).ok_or_else(|| {
-        Error::Other("expected `kubectl` on PATH, found none; `podcov cluster up` builds one".into())
-    })
+    find_program("kubectl")
+        .or_else(built_kubectl)
+        .ok_or_else(|| {
+            Error::Other(
+                "expected `kubectl` on PATH, found none; `podcov cluster up` builds one".into(),
+            )
+        })
 }
 
 fn kind(words: &[&str]) -> Run<'static> {
@@ -221,13 +254,20 @@ fn kind(words: &[&str]) -> Run<'static> {
 fn needs() -> Result<(), Error> {
     let missing: Vec<String> = [
         ("docker", "docker: https://docs.docker.com/engine/install"),
-        ("kind", "kind: https://kind.sigs.k8s.io/docs/user/quick-start"),
+        (
+            "kind",
+            "kind: https://kind.sigs.k8s.io/docs/user/quick-start",
+        ),
     ]
     .iter()
     .filter(|(program, _)| find_program(program).is_none())
     .map(|(_, how)| (*how).to_owned())
     .collect();
-    if missing.is_empty() { Ok(()) } else { Err(Error::Missing { missing }) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Missing { missing })
+    }
 }
 
 /// What of the host is mounted for evidence, by `docker inspect`.
@@ -239,7 +279,10 @@ fn mounted(mounts: &str) -> Option<PathBuf> {
         destination: PathBuf,
     }
     let mounts: Vec<Mount> = serde_json::from_str(mounts).ok()?;
-    mounts.into_iter().find(|m| m.destination == Path::new(ON_NODES)).map(|m| m.source)
+    mounts
+        .into_iter()
+        .find(|m| m.destination == Path::new(ON_NODES))
+        .map(|m| m.source)
 }
 
 #[cfg(test)]
@@ -268,8 +311,15 @@ mod tests {
             kind.load(Path::new("/a.tar")).command_line(),
             "kind load image-archive /a.tar --name shop"
         );
-        let kind = Kind { image: Some("kindest/node:v1.34.0".into()), ..kind };
-        assert!(kind.create().command_line().ends_with("--image kindest/node:v1.34.0"));
+        let kind = Kind {
+            image: Some("kindest/node:v1.34.0".into()),
+            ..kind
+        };
+        assert!(
+            kind.create()
+                .command_line()
+                .ends_with("--image kindest/node:v1.34.0")
+        );
     }
 
     #[test]
@@ -277,17 +327,31 @@ mod tests {
         let text = cluster().render().unwrap();
         let config: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
         let mount = &config["nodes"][0]["extraMounts"][0];
-        assert_eq!(mount["hostPath"].as_str(), Some("/data/it's \"here\"/evidence"));
+        assert_eq!(
+            mount["hostPath"].as_str(),
+            Some("/data/it's \"here\"/evidence")
+        );
         assert_eq!(mount["containerPath"].as_str(), Some(ON_NODES));
-        assert_eq!(config["apiVersion"].as_str(), Some("kind.x-k8s.io/v1alpha4"));
+        assert_eq!(
+            config["apiVersion"].as_str(),
+            Some("kind.x-k8s.io/v1alpha4")
+        );
     }
 
     #[test]
     fn a_configuration_without_the_mount_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "kind: Cluster\n").unwrap();
-        let kind = Kind { config: Some(file.path().to_owned()), ..cluster() };
-        assert!(kind.render().unwrap_err().to_string().contains("expected an extraMount"));
+        let kind = Kind {
+            config: Some(file.path().to_owned()),
+            ..cluster()
+        };
+        assert!(
+            kind.render()
+                .unwrap_err()
+                .to_string()
+                .contains("expected an extraMount")
+        );
     }
 
     #[test]

@@ -82,12 +82,18 @@ impl Error {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.into();
-        move |source| Error::Io { action, path, source }
+        move |source| Error::Io {
+            action,
+            path,
+            source,
+        }
     }
 }
 
 fn list(lines: &[String]) -> String {
-    lines.iter().fold(String::new(), |text, line| text + "\n    " + line)
+    lines
+        .iter()
+        .fold(String::new(), |text, line| text + "\n    " + line)
 }
 
 /// The kinds of cluster there are.
@@ -260,7 +266,10 @@ pub trait Cluster: Send + Sync {
         let folders = std::iter::once(folder).chain(std::env::split_paths(&path));
         let path = std::env::join_paths(folders)
             .map_err(|error| Error::Other(format!("cannot put kubectl on PATH: {error}")))?;
-        Ok(vec![("KUBECONFIG".into(), self.kubeconfig().into()), ("PATH".into(), path)])
+        Ok(vec![
+            ("KUBECONFIG".into(), self.kubeconfig().into()),
+            ("PATH".into(), path),
+        ])
     }
 }
 
@@ -289,7 +298,11 @@ fn resolve(settings: &Settings, docker_and_kind: impl FnOnce() -> bool) -> Provi
 /// Whether there is a Docker that works: the program alone is not enough.
 fn docker_answers() -> bool {
     let limit = std::time::Duration::from_secs(5);
-    podcov_process::Run::new("docker").arg("info").timeout(limit).run().is_ok()
+    podcov_process::Run::new("docker")
+        .arg("info")
+        .timeout(limit)
+        .run()
+        .is_ok()
 }
 
 /// Names become host names, folders and parts of container names.
@@ -322,8 +335,14 @@ mod tests {
     fn auto_takes_what_is_named_then_kind_then_embedded() {
         assert_eq!(resolved(|_| {}, false), Provider::Embedded);
         assert_eq!(resolved(|_| {}, true), Provider::Kind);
-        assert_eq!(resolved(|s| s.context = Some("x".into()), true), Provider::Existing);
-        assert_eq!(resolved(|s| s.kubeconfig = Some("k".into()), false), Provider::Existing);
+        assert_eq!(
+            resolved(|s| s.context = Some("x".into()), true),
+            Provider::Existing
+        );
+        assert_eq!(
+            resolved(|s| s.kubeconfig = Some("k".into()), false),
+            Provider::Existing
+        );
     }
 
     #[test]

@@ -42,6 +42,9 @@ func inside(state string) error {
 	syscall.CloseOnExec(4)
 	described, err := load(state)
 	if err == nil {
+		err = nameProcess()
+	}
+	if err == nil {
 		err = mounts(described)
 	}
 	if err == nil {
@@ -68,6 +71,11 @@ func inside(state string) error {
 	keeper.run()
 	<-end
 	return nil
+}
+
+// nameProcess makes `ps` and `top` show more than "exe".
+func nameProcess() error {
+	return os.WriteFile("/proc/self/comm", []byte(initName), 0)
 }
 
 func mount(source, target, kind string, flags uintptr, data string) error {

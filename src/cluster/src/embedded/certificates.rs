@@ -36,8 +36,14 @@ impl Authority {
         wanted.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = wanted.self_signed(&key).map_err(failed)?.pem();
-        let pair = Pair { certificate, key: key.serialize_pem() };
-        Ok(Authority { issuer: Issuer::new(wanted, key), pair })
+        let pair = Pair {
+            certificate,
+            key: key.serialize_pem(),
+        };
+        Ok(Authority {
+            issuer: Issuer::new(wanted, key),
+            pair,
+        })
     }
 
     /// Who shows it is `user` in `group`.
@@ -50,18 +56,25 @@ impl Authority {
     /// Who shows it is one of these hosts; names and addresses.
     pub fn server(&self, name: &str, hosts: &[String]) -> Result<Pair, Error> {
         let mut wanted = subject(name, None)?;
-        wanted.subject_alt_names = CertificateParams::new(hosts).map_err(failed)?.subject_alt_names;
+        wanted.subject_alt_names = CertificateParams::new(hosts)
+            .map_err(failed)?
+            .subject_alt_names;
         wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(wanted)
     }
 
     fn sign(&self, mut wanted: CertificateParams) -> Result<Pair, Error> {
-        wanted.key_usages =
-            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        wanted.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
         wanted.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = wanted.signed_by(&key, &self.issuer).map_err(failed)?.pem();
-        Ok(Pair { certificate, key: key.serialize_pem() })
+        Ok(Pair {
+            certificate,
+            key: key.serialize_pem(),
+        })
     }
 }
 
@@ -84,12 +97,16 @@ fn subject(name: &str, organization: Option<&str>) -> Result<CertificateParams, 
     let mut wanted = CertificateParams::new(Vec::new()).map_err(failed)?;
     wanted.distinguished_name = rcgen::DistinguishedName::new();
     if let Some(organization) = organization {
-        wanted.distinguished_name.push(DnType::OrganizationName, organization);
+        wanted
+            .distinguished_name
+            .push(DnType::OrganizationName, organization);
     }
     wanted.distinguished_name.push(DnType::CommonName, name);
     Ok(wanted)
 }
 
 fn failed(error: rcgen::Error) -> Error {
-    Error::Other(format!("cannot make the certificates of the cluster: {error}"))
+    Error::Other(format!(
+        "cannot make the certificates of the cluster: {error}"
+    ))
 }

@@ -36,7 +36,11 @@ pub(crate) fn make(name: &str) -> Result<(), Error> {
 
 /// Removes the group with all below it. Its processes have to be gone.
 pub(crate) fn remove(name: &str) -> Result<(), Error> {
-    for group in roots()?.into_iter().map(|root| root.join(name)).filter(|group| group.exists()) {
+    for group in roots()?
+        .into_iter()
+        .map(|root| root.join(name))
+        .filter(|group| group.exists())
+    {
         let begin = Instant::now();
         while let Err(source) = remove_tree(&group) {
             if begin.elapsed() > EMPTIES {

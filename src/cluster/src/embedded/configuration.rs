@@ -92,23 +92,46 @@ impl Plan<'_> {
         let node = self.subnet.node.to_string();
         let api_names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"];
         let mut hosts: Vec<String> = api_names.map(String::from).into();
-        hosts.extend(["kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1"].map(String::from));
+        hosts.extend(
+            [
+                "kubernetes.default.svc.cluster.local",
+                "localhost",
+                "127.0.0.1",
+            ]
+            .map(String::from),
+        );
         hosts.extend([API_SERVICE.to_owned(), node.clone()]);
-        authority.server("kube-apiserver", &hosts)?.write(&pki, "apiserver")?;
+        authority
+            .server("kube-apiserver", &hosts)?
+            .write(&pki, "apiserver")?;
         let hosts = [self.name.to_owned(), node];
-        authority.server("kubelet", &hosts)?.write(&pki, "kubelet")?;
+        authority
+            .server("kubelet", &hosts)?
+            .write(&pki, "kubelet")?;
         let masters = Some("system:masters");
-        authority.client("kube-apiserver-kubelet-client", masters)?.write(&pki, "apiserver-kubelet")?;
+        authority
+            .client("kube-apiserver-kubelet-client", masters)?
+            .write(&pki, "apiserver-kubelet")?;
         let aggregation = Authority::new("podcov-front-proxy")?;
         aggregation.pair.write(&pki, "front-proxy-ca")?;
-        aggregation.client("front-proxy-client", None)?.write(&pki, "front-proxy")?;
+        aggregation
+            .client("front-proxy-client", None)?
+            .write(&pki, "front-proxy")?;
         certificates::service_account_keys(&pki)?;
 
         let node_user = format!("system:node:{}", self.name);
         for (file, user, group) in [
             (ADMIN, "podcov-admin", masters),
-            ("kubelet.kubeconfig", node_user.as_str(), Some("system:nodes")),
-            ("controller-manager.kubeconfig", "system:kube-controller-manager", None),
+            (
+                "kubelet.kubeconfig",
+                node_user.as_str(),
+                Some("system:nodes"),
+            ),
+            (
+                "controller-manager.kubeconfig",
+                "system:kube-controller-manager",
+                None,
+            ),
             ("scheduler.kubeconfig", "system:kube-scheduler", None),
             ("kube-proxy.kubeconfig", "system:kube-proxy", None),
             ("coredns.kubeconfig", "system:coredns", None),
@@ -150,8 +173,11 @@ impl Plan<'_> {
         // the files of a container are.
         let system = rustix::fs::statfs(self.state)
             .map_err(|errno| Error::io("look at", self.state)(errno.into()))?;
-        let snapshotter =
-            if system.f_type as u64 == OVERLAYFS_MAGIC { "native" } else { "overlayfs" };
+        let snapshotter = if system.f_type as u64 == OVERLAYFS_MAGIC {
+            "native"
+        } else {
+            "overlayfs"
+        };
         let state = self.state.display();
         let common = format!(
             r#"root = "{state}/containerd"
@@ -175,7 +201,10 @@ path = "{state}/containerd/opt"
         let sandbox = pause_image::NAME;
         let runc = "runtime_type = \"io.containerd.runc.v2\"\n";
         Ok(if self.tools.containerd_major >= 2 {
-            let (images, cri) = ("io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime");
+            let (images, cri) = (
+                "io.containerd.cri.v1.images",
+                "io.containerd.cri.v1.runtime",
+            );
             format!(
                 "version = 3\n{common}\
                  [plugins.\"{images}\"]\nsnapshotter = \"{snapshotter}\"\n\
@@ -295,7 +324,11 @@ path = "{state}/containerd/opt"
     fn processes(&self) -> Vec<Value> {
         let applet = |name: &str, options: &[(&str, &str)], after: &[&str], ready: Value| {
             let mut words = vec![self.program.applet(name).display().to_string()];
-            words.extend(options.iter().map(|(option, value)| format!("--{option}={value}")));
+            words.extend(
+                options
+                    .iter()
+                    .map(|(option, value)| format!("--{option}={value}")),
+            );
             self.process(name, words, after, ready)
         };
         let url = |address: &str| json!({"url": address});
@@ -367,9 +400,15 @@ path = "{state}/containerd/opt"
                     ("enable-admission-plugins", "NodeRestriction"),
                     ("allow-privileged", "true"),
                     ("service-cluster-ip-range", SERVICE_RANGE),
-                    ("service-account-issuer", "https://kubernetes.default.svc.cluster.local"),
+                    (
+                        "service-account-issuer",
+                        "https://kubernetes.default.svc.cluster.local",
+                    ),
                     ("service-account-key-file", &pki("service-account.pub")),
-                    ("service-account-signing-key-file", &pki("service-account.key")),
+                    (
+                        "service-account-signing-key-file",
+                        &pki("service-account.key"),
+                    ),
                     ("kubelet-certificate-authority", &pki("ca.crt")),
                     ("kubelet-client-certificate", &pki("apiserver-kubelet.crt")),
                     ("kubelet-client-key", &pki("apiserver-kubelet.key")),
@@ -395,7 +434,10 @@ path = "{state}/containerd/opt"
                     ("bind-address", "127.0.0.1"),
                     ("leader-elect", "false"),
                     ("use-service-account-credentials", "true"),
-                    ("service-account-private-key-file", &pki("service-account.key")),
+                    (
+                        "service-account-private-key-file",
+                        &pki("service-account.key"),
+                    ),
                     ("root-ca-file", &pki("ca.crt")),
                     ("cluster-signing-cert-file", &pki("ca.crt")),
                     ("cluster-signing-key-file", &pki("ca.key")),
@@ -435,7 +477,10 @@ path = "{state}/containerd/opt"
             ),
             applet(
                 "kube-proxy",
-                &[("config", &self.at("kube-proxy.json")), ("hostname-override", self.name)],
+                &[
+                    ("config", &self.at("kube-proxy.json")),
+                    ("hostname-override", self.name),
+                ],
                 &api,
                 url("http://127.0.0.1:10256/healthz"),
             ),
@@ -454,7 +499,10 @@ path = "{state}/containerd/opt"
             path = format!("{}:{path}", folder.display());
         }
         // Nothing of the user's own: no proxies, no GOCOVERDIR, no locale.
-        let env = [format!("PATH={path}"), format!("HOME={}", self.state.display())];
+        let env = [
+            format!("PATH={path}"),
+            format!("HOME={}", self.state.display()),
+        ];
         json!({"name": name, "args": args, "env": env, "after": after, "ready": ready})
     }
 }

@@ -10,8 +10,14 @@ use crate::provider::Error;
 
 /// Writes a file that only its owner may read: keys, and what contains them.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Error> {
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(Error::io("write", path))
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(Error::io("write", path))
 }
 
 /// The last `count` lines of a file, or nothing if there is none.
@@ -19,7 +25,10 @@ pub(crate) fn tail(path: &Path, count: usize) -> Vec<String> {
     let text = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(count)..].iter().map(|line| (*line).to_owned()).collect()
+    lines[lines.len().saturating_sub(count)..]
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect()
 }
 
 /// Removes everything in a folder, but not the folder.

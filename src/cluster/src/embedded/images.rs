@@ -23,27 +23,46 @@ pub(crate) fn import(
             archive.display()
         )));
     }
-    ctr(socket).args(["images", "import"]).arg(archive).cancel(cancel).run()?;
-    let list = ctr(socket).args(["images", "list", "-q"]).cancel(cancel).run()?.text();
+    ctr(socket)
+        .args(["images", "import"])
+        .arg(archive)
+        .cancel(cancel)
+        .run()?;
+    let list = ctr(socket)
+        .args(["images", "list", "-q"])
+        .cancel(cancel)
+        .run()?
+        .text();
     all_there(&list, refs, archive)
 }
 
 /// Checks the runtime's list of names, one a line, for those of an archive.
 pub(crate) fn all_there(list: &str, refs: &[String], archive: &Path) -> Result<(), Error> {
     let there: Vec<&str> = list.lines().map(str::trim).collect();
-    match refs.iter().find(|name| !there.contains(&full_name(name).as_str())) {
+    match refs
+        .iter()
+        .find(|name| !there.contains(&full_name(name).as_str()))
+    {
         None => Ok(()),
         Some(name) => Err(Error::Other(format!(
             "expected the image `{name}` from {}, found {}; \
              the archive's own name for it has to be the one the manifests use",
             archive.display(),
-            if there.is_empty() { "no image".to_owned() } else { there.join(", ") }
+            if there.is_empty() {
+                "no image".to_owned()
+            } else {
+                there.join(", ")
+            }
         ))),
     }
 }
 
 fn ctr(socket: &Path) -> Run<'static> {
-    Run::new("ctr").arg("--address").arg(socket).args(["--namespace", "k8s.io"]).timeout(LIMIT)
+    Run::new("ctr")
+        .arg("--address")
+        .arg(socket)
+        .args(["--namespace", "k8s.io"])
+        .timeout(LIMIT)
 }
 
 /// The name by which the runtime files an image: with registry and tag.
@@ -56,7 +75,11 @@ fn full_name(name: &str) -> String {
         Some(_) => format!("docker.io/{name}"),
     };
     let last = name.rsplit('/').next().unwrap_or_default();
-    if last.contains([':', '@']) { name } else { name + ":latest" }
+    if last.contains([':', '@']) {
+        name
+    } else {
+        name + ":latest"
+    }
 }
 
 #[cfg(test)]

@@ -74,7 +74,10 @@ mod tests {
         let folder = parent.path().join("a");
         let first = Lock::take(&folder, &Cancel::new(), || {}).unwrap();
         fs::remove_dir(&folder).unwrap();
-        Lock::take(&folder, &Cancel::new(), || panic!("nobody holds the new one")).unwrap();
+        Lock::take(&folder, &Cancel::new(), || {
+            panic!("nobody holds the new one")
+        })
+        .unwrap();
         drop(first);
     }
 }

@@ -29,7 +29,10 @@ pub(crate) struct Subnet {
 impl Subnet {
     fn nth(block: u32) -> Self {
         let base = RANGE + block * BLOCK;
-        Subnet { host: Ipv4Addr::from(base + 1), node: Ipv4Addr::from(base + 2) }
+        Subnet {
+            host: Ipv4Addr::from(base + 1),
+            node: Ipv4Addr::from(base + 2),
+        }
     }
 
     /// With the prefix length, as links want it.
@@ -97,7 +100,6 @@ pcov1\t140012C6\t00000000\t0001\t0\t0\t0\tFCFFFFFF\t0\t0\t0
     #[test]
     #[cfg(target_endian = "little")]
     fn routes_are_read_and_the_default_one_is_left_out() {
-        
         assert_eq!(parse_routes(TABLE), [(0xC612_0014, 0xFFFF_FFFC)]);
     }
 

@@ -20,6 +20,8 @@ const INIT_NAME: &str = "podcov-node";
 /// How long the kernel may take to end all processes of a node, and to remove
 /// its link.
 const ENDS: Duration = Duration::from_secs(30);
+/// How long the machine may take to notice the end of a process.
+const REAPED: Duration = Duration::from_secs(3);
 /// So many failed starts of one process are not a matter of time any more.
 const HOPELESS: u32 = 6;
 
@@ -58,12 +60,18 @@ impl Report {
 
     /// Names of what is not ready yet.
     pub fn pending(&self) -> Vec<&str> {
-        self.processes.iter().filter(|p| p.state != "ready").map(|p| p.name.as_str()).collect()
+        self.processes
+            .iter()
+            .filter(|p| p.state != "ready")
+            .map(|p| p.name.as_str())
+            .collect()
     }
 
     /// One that fails again and again.
     pub fn hopeless(&self) -> Option<&Process> {
-        self.processes.iter().find(|p| p.state == "failed" && p.restarts >= HOPELESS)
+        self.processes
+            .iter()
+            .find(|p| p.state == "failed" && p.restarts >= HOPELESS)
     }
 
     /// What is not well, each with the end of its log.
@@ -73,7 +81,11 @@ impl Report {
             lines.push(process.describe());
             if process.state != "waiting" {
                 let log = state.join("log").join(format!("{}.log", process.name));
-                lines.extend(files::tail(&log, 6).into_iter().map(|line| format!("  {line}")));
+                lines.extend(
+                    files::tail(&log, 6)
+                        .into_iter()
+                        .map(|line| format!("  {line}")),
+                );
             }
         }
         lines
@@ -83,10 +95,17 @@ impl Report {
 impl Process {
     /// In a line.
     pub fn describe(&self) -> String {
-        let detail = if self.detail.is_empty() { String::new() } else { format!(" ({})", self.detail) };
+        let detail = if self.detail.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", self.detail)
+        };
         match self.restarts {
             0 => format!("{} {}{detail}", self.name, self.state),
-            times => format!("{} {}, started again {times} times{detail}", self.name, self.state),
+            times => format!(
+                "{} {}, started again {times} times{detail}",
+                self.name, self.state
+            ),
         }
     }
 }
@@ -104,7 +123,23 @@ pub(crate) fn find(state: &Path) -> Option<Pid> {
 
 fn command_line(state: &Path) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt;
-    [INIT_NAME.as_bytes(), b"\0", state.as_os_str().as_bytes(), b"\0"].concat()
+    [
+        INIT_NAME.as_bytes(),
+        b"\0",
+        state.as_os_str().as_bytes(),
+        b"\0",
+    ]
+    .concat()
+}
+
+/// The machine's process 1 inherited it and reaps it in its own time, or never:
+/// then it stays a line in `ps`.
+fn wait_until_reaped(pid: Pid) {
+    let entry = format!("/proc/{}", pid.as_raw_nonzero());
+    let begin = Instant::now();
+    while Path::new(&entry).exists() && begin.elapsed() < REAPED {
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn is_node(pid: i32, wanted: &[u8]) -> bool {
@@ -116,7 +151,9 @@ fn is_node(pid: i32, wanted: &[u8]) -> bool {
 /// network namespace go.
 pub(crate) fn end(state: &Path, link: &str) -> Result<(), Error> {
     while let Some(pid) = find(state) {
-        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
+            continue;
+        };
         // The number may have got a new owner before the handle was there.
         if !is_node(pid.as_raw_nonzero().get(), &command_line(state)) {
             continue;
@@ -126,9 +163,14 @@ pub(crate) fn end(state: &Path, link: &str) -> Result<(), Error> {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(errno) => return Err(failed(errno)),
         }
-        let limit = rustix::event::Timespec { tv_sec: ENDS.as_secs() as i64, tv_nsec: 0 };
+        let limit = rustix::event::Timespec {
+            tv_sec: ENDS.as_secs() as i64,
+            tv_nsec: 0,
+        };
         let ready = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit));
-        if ready.map_err(failed)? == 0 {
+        if ready.map_err(failed)? > 0 {
+            wait_until_reaped(pid);
+        } else {
             return Err(Error::Other(format!(
                 "expected the processes of the node {} to end, but process {} did not in {} s; \
                  one of them may be stuck in the kernel (state D in `ps`)",

@@ -41,7 +41,12 @@ fn docker_archive(name: &str, file: &str, program: &[u8]) -> std::io::Result<Vec
     let mut archive = tar::Builder::new(Vec::new());
     append(&mut archive, &config_name, config.as_bytes(), 0o644)?;
     append(&mut archive, "layer.tar", &layer, 0o644)?;
-    append(&mut archive, "manifest.json", manifest.to_string().as_bytes(), 0o644)?;
+    append(
+        &mut archive,
+        "manifest.json",
+        manifest.to_string().as_bytes(),
+        0o644,
+    )?;
     archive.into_inner()
 }
 
@@ -59,7 +64,10 @@ fn append(
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// This machine's architecture by the name that Go and OCI use.
@@ -93,7 +101,10 @@ mod tests {
         let config = &files[manifest[0]["Config"].as_str().unwrap()];
         let config: serde_json::Value = serde_json::from_slice(config).unwrap();
         let layer = &files[manifest[0]["Layers"][0].as_str().unwrap()];
-        assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", hex(layer)));
+        assert_eq!(
+            config["rootfs"]["diff_ids"][0],
+            format!("sha256:{}", hex(layer))
+        );
     }
 
     #[test]

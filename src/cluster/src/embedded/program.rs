@@ -77,7 +77,11 @@ impl Program {
 
     /// What tells this build from others.
     pub fn key(&self) -> String {
-        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        self.folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
     }
 }
 
@@ -97,13 +101,17 @@ pub(crate) fn built() -> Option<Program> {
             .ok()?
             .flatten()
             .map(|entry| entry.path())
-            .find(|path| path.file_name().is_some_and(|n| is_build_of(n.to_str(), &digest)))?,
+            .find(|path| {
+                path.file_name()
+                    .is_some_and(|n| is_build_of(n.to_str(), &digest))
+            })?,
     };
     found.is_dir().then_some(Program { folder: found })
 }
 
 fn is_build_of(name: Option<&str>, digest: &str) -> bool {
-    name.and_then(|name| name.strip_prefix(digest)).is_some_and(|rest| rest.starts_with("-go"))
+    name.and_then(|name| name.strip_prefix(digest))
+        .is_some_and(|rest| rest.starts_with("-go"))
 }
 
 /// Builds the programs, unless they are there. Of several processes one builds
@@ -136,7 +144,10 @@ fn compile(
         version()
     ));
     // What an interrupted build left; the lock says that nobody is at it.
-    for entry in fs::read_dir(root).map_err(Error::io("read", root))?.flatten() {
+    for entry in fs::read_dir(root)
+        .map_err(Error::io("read", root))?
+        .flatten()
+    {
         if entry.file_name().to_string_lossy().starts_with("partial-") {
             fs::remove_dir_all(entry.path()).map_err(Error::io("remove", entry.path()))?;
         }
@@ -155,7 +166,14 @@ fn compile(
     let flags = link_flags();
     let output = format!("{}/", partial.path().display());
     go(&source)
-        .args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", &flags])
+        .args([
+            "build",
+            "-v",
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags",
+            &flags,
+        ])
         .args(["-o", &output, ".", "./node", "./pause"])
         .cancel(cancel)
         .each_line(|line| {
@@ -172,17 +190,16 @@ fn compile(
     for applet in APPLETS {
         link(partial.path(), "components", applet)?;
     }
-    pause_image::write(&partial.path().join("pause"), &partial.path().join("pause.tar"))?;
+    pause_image::write(
+        &partial.path().join("pause"),
+        &partial.path().join("pause.tar"),
+    )?;
     let partial = partial.keep();
     fs::rename(&partial, folder).map_err(Error::io("rename a finished build to", folder))
 }
 
 /// How many packages there are to build at most; fetches the modules first.
-fn count_packages(
-    source: &Path,
-    cancel: &Cancel,
-    progress: &dyn Progress,
-) -> Result<usize, Error> {
+fn count_packages(source: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<usize, Error> {
     progress.status("fetching the Go modules of Kubernetes");
     let (mut modules, mut packages) = (0_usize, 0_usize);
     go(source)
@@ -218,7 +235,11 @@ fn link_flags() -> String {
     let version = version();
     let mut numbers = version.trim_start_matches('v').split('.');
     let (major, minor) = (numbers.next().unwrap_or("0"), numbers.next().unwrap_or("0"));
-    let set = ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"].map(|package| {
+    let set = [
+        "k8s.io/component-base/version",
+        "k8s.io/client-go/pkg/version",
+    ]
+    .map(|package| {
         format!(
             "-X {package}.gitVersion={version} -X {package}.gitMajor={major} \
              -X {package}.gitMinor={minor} -X {package}.gitTreeState=clean"
@@ -248,7 +269,11 @@ fn digest() -> String {
         hash.update(text);
     }
     hash.update(link_flags());
-    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// `go1.26.8`, asked in a folder where no go.mod can change the answer.
@@ -262,16 +287,27 @@ fn go_version() -> Result<String, Error> {
         });
     }
     let limit = Duration::from_secs(60);
-    let run = Run::new("go").args(["env", "GOVERSION"]).current_dir("/").timeout(limit).run()?;
+    let run = Run::new("go")
+        .args(["env", "GOVERSION"])
+        .current_dir("/")
+        .timeout(limit)
+        .run()?;
     Ok(run.text().trim().to_owned())
 }
 
 /// `podcov/kubernetes` in the user's cache.
 fn cache() -> Result<PathBuf, Error> {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    let expected = "expected HOME or XDG_CACHE_HOME to say where the user's cache is, found neither";
-    Ok(base.ok_or_else(|| Error::Other(expected.into()))?.join("podcov/kubernetes"))
+    let expected =
+        "expected HOME or XDG_CACHE_HOME to say where the user's cache is, found neither";
+    Ok(base
+        .ok_or_else(|| Error::Other(expected.into()))?
+        .join("podcov/kubernetes"))
 }
 
 #[cfg(test)]
@@ -290,10 +326,19 @@ mod tests {
                 ["go.mod", "go.sum"].contains(&name)
                     || name.ends_with(".go") && !name.ends_with("_test.go")
             })
-            .map(|path| path.strip_prefix(&module).unwrap().to_str().unwrap().to_owned())
+            .map(|path| {
+                path.strip_prefix(&module)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned()
+            })
             .collect();
         found.sort();
-        assert_eq!(found, SOURCES.iter().map(|(path, _)| *path).collect::<Vec<_>>());
+        assert_eq!(
+            found,
+            SOURCES.iter().map(|(path, _)| *path).collect::<Vec<_>>()
+        );
     }
 
     #[test]

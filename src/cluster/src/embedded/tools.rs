@@ -84,14 +84,21 @@ pub(crate) fn find(progress: &dyn Progress, cancel: &Cancel) -> Result<Tools, Er
         }
     }
     let program = |name: &str| {
-        find_program(name).ok_or_else(|| Error::Other(format!("expected `{name}` on PATH, found none")))
+        find_program(name)
+            .ok_or_else(|| Error::Other(format!("expected `{name}` on PATH, found none")))
     };
     let containerd = program("containerd")?;
     let limit = Duration::from_secs(10);
-    let version = Run::new(&containerd).arg("--version").timeout(limit).run()?.text();
+    let version = Run::new(&containerd)
+        .arg("--version")
+        .timeout(limit)
+        .run()?
+        .text();
     Ok(Tools {
         containerd_major: major(&version).ok_or_else(|| {
-            Error::Other(format!("expected a version from `containerd --version`, found `{version}`"))
+            Error::Other(format!(
+                "expected a version from `containerd --version`, found `{version}`"
+            ))
         })?,
         containerd,
         ctr: program("ctr")?,
@@ -119,9 +126,14 @@ fn can_install() -> bool {
 
 fn lacking(needs: &[&Need]) -> Error {
     let line = |need: &&Need| {
-        format!("{}: `apt install {}` on Debian and Ubuntu, else {}", need.what, need.package, need.upstream)
+        format!(
+            "{}: `apt install {}` on Debian and Ubuntu, else {}",
+            need.what, need.package, need.upstream
+        )
     };
-    Error::Missing { missing: needs.iter().map(line).collect() }
+    Error::Missing {
+        missing: needs.iter().map(line).collect(),
+    }
 }
 
 fn install(needs: &[&Need], progress: &dyn Progress, cancel: &Cancel) -> Result<(), Error> {
@@ -130,7 +142,11 @@ fn install(needs: &[&Need], progress: &dyn Progress, cancel: &Cancel) -> Result<
     // Debian's containerd would start a service that nobody asked for. An
     // administrator's own policy stays in force.
     let policy = Path::new(SERVICE_POLICY);
-    let _deny = if policy.exists() { None } else { Some(DenyServices::new(policy)?) };
+    let _deny = if policy.exists() {
+        None
+    } else {
+        Some(DenyServices::new(policy)?)
+    };
     let apt = || {
         Run::new("apt-get")
             .args(["-q", "-y", "-o", "DPkg::Lock::Timeout=120"])
@@ -138,7 +154,12 @@ fn install(needs: &[&Need], progress: &dyn Progress, cancel: &Cancel) -> Result<
             .cancel(cancel)
             .each_line(|line| progress.status(line))
     };
-    let install = || apt().args(["install", "--no-install-recommends"]).args(&packages).run();
+    let install = || {
+        apt()
+            .args(["install", "--no-install-recommends"])
+            .args(&packages)
+            .run()
+    };
     // Package lists may be there and current; fetching them takes time.
     if install().is_err() {
         cancel.check()?;
@@ -156,7 +177,8 @@ impl DenyServices {
         use std::os::unix::fs::PermissionsExt;
         std::fs::write(policy, "#!/bin/sh\nexit 101\n").map_err(Error::io("write", policy))?;
         let executable = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(policy, executable).map_err(Error::io("make executable", policy))?;
+        std::fs::set_permissions(policy, executable)
+            .map_err(Error::io("make executable", policy))?;
         Ok(DenyServices(policy.to_owned()))
     }
 }
@@ -185,7 +207,10 @@ mod tests {
     fn what_is_missing_is_told_in_one_message_with_how_to_get_it() {
         let text = lacking(&NEEDS.iter().collect::<Vec<_>>()).to_string();
         for need in NEEDS {
-            assert!(text.contains(need.package) && text.contains(need.upstream), "{text}");
+            assert!(
+                text.contains(need.package) && text.contains(need.upstream),
+                "{text}"
+            );
         }
     }
 }

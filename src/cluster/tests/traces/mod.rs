@@ -22,21 +22,44 @@ impl Traces {
         // a cluster's are directly below the hierarchies.
         entries(&mut lines, "cgroup", "/sys/fs/cgroup", 2);
         for place in [
-            "/run", "/var/lib", "/var/log", "/opt", "/etc/cni", "/var/lib/podcov/clusters",
-            "/run/netns", "/run/containerd", "/var/lib/cni", "/var/lib/kubelet",
+            "/run",
+            "/var/lib",
+            "/var/log",
+            "/opt",
+            "/etc/cni",
+            "/var/lib/podcov/clusters",
+            "/run/netns",
+            "/run/containerd",
+            "/var/lib/cni",
+            "/var/lib/kubelet",
         ] {
             entries(&mut lines, "file", place, 1);
         }
         for family in ["iptables", "ip6tables"] {
-            let save = Run::new(format!("{family}-save")).run().expect("iptables is installed");
+            let save = Run::new(format!("{family}-save"))
+                .run()
+                .expect("iptables is installed");
             // Packet counters change by themselves, and the dump has its time.
-            for line in save.text().lines().filter(|line| line.starts_with("-A") || line.starts_with(":KUBE")) {
+            for line in save
+                .text()
+                .lines()
+                .filter(|line| line.starts_with("-A") || line.starts_with(":KUBE"))
+            {
                 lines.insert(format!("{family} {line}"));
             }
         }
-        for table in ["/proc/net/route", "/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/panic",
-            "/proc/sys/net/ipv4/ip_forward"] {
-            lines.extend(fs::read_to_string(table).unwrap().lines().map(|line| format!("{table} {line}")));
+        for table in [
+            "/proc/net/route",
+            "/proc/sys/vm/overcommit_memory",
+            "/proc/sys/kernel/panic",
+            "/proc/sys/net/ipv4/ip_forward",
+        ] {
+            lines.extend(
+                fs::read_to_string(table)
+                    .unwrap()
+                    .lines()
+                    .map(|line| format!("{table} {line}")),
+            );
         }
         Traces(lines)
     }
@@ -52,25 +75,48 @@ impl Traces {
 /// Those of a node: by program, whatever folder it works in. The machine's
 /// other processes come and go.
 fn processes(lines: &mut BTreeSet<String>) {
+    // Not kubectl: other tests run it, too.
     let names = [
-        "podcov-node", "containerd", "runc", "etcd", "kube", "coredns", "pause", "exe", "probe",
+        "podcov-node",
+        "containerd",
+        "runc",
+        "etcd",
+        "kube-",
+        "kubelet",
+        "coredns",
+        "pause",
+        "probe",
     ];
     for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
         let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let mut words = command.split('\0');
-        let program = Path::new(words.next().unwrap_or_default()).file_name().unwrap_or_default();
+        let program = Path::new(words.next().unwrap_or_default())
+            .file_name()
+            .unwrap_or_default();
         let program = program.to_string_lossy();
-        if names.iter().any(|name| comm.starts_with(name) || program.starts_with(name)) {
-            lines.insert(format!("process {pid} {} {}", comm.trim(), command.replace('\0', " ")));
+        if names
+            .iter()
+            .any(|name| comm.starts_with(name) || program.starts_with(name))
+        {
+            lines.insert(format!(
+                "process {pid} {} {}",
+                comm.trim(),
+                command.replace('\0', " ")
+            ));
         }
     }
 }
 
 fn mounts(lines: &mut BTreeSet<String>) {
     for line in fs::read_to_string("/proc/self/mountinfo").unwrap().lines() {
-        lines.insert(format!("mount {}", line.split(' ').skip(2).collect::<Vec<_>>().join(" ")));
+        lines.insert(format!(
+            "mount {}",
+            line.split(' ').skip(2).collect::<Vec<_>>().join(" ")
+        ));
     }
 }
 

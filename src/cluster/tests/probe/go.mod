@@ -1,0 +1,3 @@
+module podcov.dev/probe
+
+go 1.26
