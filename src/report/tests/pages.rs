@@ -147,7 +147,7 @@ fn every_link_leads_somewhere_in_the_folder() {
 /// one of the templates' own tags and attributes.
 fn tags(name: &str, page: &str) -> Vec<(String, Vec<(String, String)>)> {
     const TAGS: &str = "a b body dd details div dl dt footer h1 h2 head header html i li link main \
-                        meta nav p path rect section span strong summary svg table tbody td th \
+                        meta nav p path rect section span strong summary svg table tbody td tfoot th \
                         thead title tr ul";
     const ATTRIBUTES: &str = "aria-current aria-hidden aria-label aria-labelledby charset class \
                               colspan content d height href http-equiv id lang name open \

@@ -22,6 +22,7 @@ struct Overview {
     /// `4 components`.
     components_total: String,
     components: Vec<Row>,
+    total: Numbers,
     gate: Option<Gate>,
     losses: Vec<LossView>,
     more_losses: usize,
@@ -133,6 +134,11 @@ impl Pages<'_> {
                 .enumerate()
                 .map(|(index, component)| row(index, component))
                 .collect(),
+            // Each language has a native metric of its own, the whole has none.
+            total: Numbers {
+                native: None,
+                ..parts::numbers(&summary.metrics, &summary.possible)
+            },
             gate: self
                 .judgement
                 .filter(|judgement| !judgement.outcomes.is_empty())

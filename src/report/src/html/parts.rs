@@ -54,7 +54,25 @@ pub(super) struct Numbers {
 }
 
 pub(super) fn number(metric: Metric, actual: Ratio, possible: Ratio) -> Number {
-    let rest = actual.total.saturating_sub(actual.covered);
+    let unknown = possible.covered.saturating_sub(actual.covered);
+    let rest = actual
+        .total
+        .saturating_sub(actual.covered)
+        .saturating_sub(unknown);
+    let words = |count: u64| format!("{} {}", thousands(count), metric.word(count));
+    let rest = match (actual.total, rest, unknown) {
+        (0, _, _) => "nothing to count".to_owned(),
+        (_, 0, 0) => "all reached".to_owned(),
+        (_, rest, 0) => format!("{} not reached", words(rest)),
+        (_, 0, unknown) => format!("{} unknown", words(unknown)),
+        (_, rest, unknown) => {
+            format!(
+                "{} not reached, {} unknown",
+                words(rest),
+                thousands(unknown)
+            )
+        }
+    };
     Number {
         name: metric.word(2),
         percent: percent(actual),
@@ -63,15 +81,7 @@ pub(super) fn number(metric: Metric, actual: Ratio, possible: Ratio) -> Number {
         } else {
             fraction(actual)
         },
-        rest: if actual.total == 0 {
-            "nothing to count".to_owned()
-        } else if rest == 0 {
-            "all reached".to_owned()
-        } else if possible.covered >= possible.total && possible.covered > actual.covered {
-            format!("{} {} unknown", thousands(rest), metric.word(rest))
-        } else {
-            format!("{} {} not reached", thousands(rest), metric.word(rest))
-        },
+        rest,
         bar: bar(actual, possible),
     }
 }
@@ -212,8 +222,8 @@ pub(super) struct Lifetime {
     container: String,
     /// `2` for the second start.
     start: String,
-    from: String,
-    to: String,
+    /// `2026-11-21 09:05:12 – 09:07:12`.
+    lived: String,
     ended: String,
     fate: &'static str,
     lost: bool,
@@ -237,8 +247,7 @@ pub(super) fn lifetime(incarnation: &Incarnation) -> Lifetime {
         start: incarnation
             .restart
             .map_or("–".to_owned(), |n| (u64::from(n) + 1).to_string()),
-        from: clock(incarnation.start.as_deref()),
-        to: clock(incarnation.end.as_deref()),
+        lived: lived(incarnation.start.as_deref(), incarnation.end.as_deref()),
         ended: ended(&incarnation.ended),
         fate: fate(incarnation.fate),
         lost: incarnation.is_lost(),
@@ -249,6 +258,19 @@ pub(super) fn lifetime(incarnation: &Incarnation) -> Lifetime {
         },
         reason: visible(&incarnation.reason),
     }
+}
+
+/// From when to when; the day once, if it is one.
+fn lived(start: Option<&str>, end: Option<&str>) -> String {
+    if start.is_none() && end.is_none() {
+        return "unknown".to_owned();
+    }
+    let (start, end) = (clock(start), clock(end));
+    let end = match (start.split_once(' '), end.split_once(' ')) {
+        (Some((day, _)), Some((last_day, time))) if day == last_day => time,
+        _ => &end,
+    };
+    format!("{start} – {end}")
 }
 
 /// `2026-11-21 09:05:12` out of RFC 3339.
