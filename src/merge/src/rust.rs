@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use podcov_process::{Error as RunError, Run};
-use podcov_profile::elf;
 use podcov_profile::go::lines::lines_within;
 use podcov_profile::ledger::Fate;
 use podcov_profile::llvm::export::{Export, groups, lines};
 use podcov_profile::model::{Binary, File, Function, Metrics, Ratio};
+use podcov_profile::{Identity, elf};
 
 use crate::evidence::{Build, Piece, refuse};
 use crate::tools::{Llvm, command_line, ensure_llvm};
@@ -22,7 +22,7 @@ const OLDEST: u32 = 14;
 pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error> {
     let binary = &work.bundle.binaries[build.binary];
     let program = work.bundle_dir.join(&binary.path);
-    check_program(&program)?;
+    check_program(&program, &build.identity)?;
     let required = work.bundle.llvm_major.unwrap_or(OLDEST);
     let llvm = ensure_llvm(required, work.install_tools, work.progress, work.cancel)?;
     let mut commands = Vec::new();
@@ -84,8 +84,9 @@ pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error>
     })
 }
 
-/// A program without its coverage mapping would silently count as nothing.
-fn check_program(path: &Path) -> Result<(), Error> {
+/// A program without its coverage mapping, or one of another build, would
+/// silently count as nothing.
+fn check_program(path: &Path, identity: &Identity) -> Result<(), Error> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
     let wrong = |what: String| Error::Program {
         path: path.to_owned(),
@@ -98,6 +99,13 @@ fn check_program(path: &Path) -> Result<(), Error> {
              build it with `podcov build`, and do not remove sections from it"
                 .to_owned(),
         ));
+    }
+    if let (Identity::BuildId(_), Some(found)) = (identity, &program.build_id)
+        && found != identity
+    {
+        return Err(wrong(format!(
+            "it is the build {found}, the bundle says {identity}"
+        )));
     }
     Ok(())
 }
@@ -310,18 +318,14 @@ fn crate_of(name: &str) -> Option<&str> {
         .then_some(first)
 }
 
-/// The name of a function, given those of its instantiations: what differs by
-/// type parameters alone is one name.
+/// The name of a function as written, given those of its instantiations. Type
+/// parameters say how it was used, not what it is.
 fn common_name(names: &[String]) -> String {
-    let Some(first) = names.iter().min() else {
-        return String::new();
-    };
-    if names.iter().all(|name| name == first) {
-        return first.clone();
-    }
-    let general = without_parameters(first);
-    let is_common = names.iter().all(|name| without_parameters(name) == general);
-    if is_common { general } else { first.clone() }
+    names
+        .iter()
+        .map(|name| without_parameters(name))
+        .min()
+        .unwrap_or_default()
 }
 
 /// `a::b::<u32>::c` becomes `a::b::<_>::c`.
@@ -381,6 +385,7 @@ mod tests {
                 &["a::b::<u8>::{closure#0}", "a::b::<&str>::{closure#0}"],
                 "a::b::<_>::{closure#0}",
             ),
+            (&["a::b::<u8>"], "a::b::<_>"),
             (&["<u8 as a::T>::f", "<u32 as a::T>::f"], "<u32 as a::T>::f"),
         ];
         for (names, expected) in cases {

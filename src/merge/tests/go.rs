@@ -1,0 +1,471 @@
+//! Real Go programs, and what Go's own tools say of them by hand.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{TestRun, run};
+use podcov_profile::Identity;
+use podcov_profile::bundle::PathRule;
+use podcov_profile::ledger::Fate;
+use podcov_profile::model::{Binary, Ratio};
+use podcov_profile::names::Language;
+
+const MOD: &str = "module example.org/op\n\ngo 1.24\n";
+
+const MAIN: &str = r#"package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/coverage"
+
+	"example.org/op/queue"
+)
+
+func main() {
+	var q queue.Queue[int]
+	for i := range 5 {
+		q.Add(i)
+	}
+	for _, arg := range os.Args[1:] {
+		switch arg {
+		case "drain":
+			fmt.Println(queue.Sum(&q))
+		case "snapshot":
+			if err := coverage.WriteCountersDir(os.Getenv("SNAPSHOTS")); err != nil {
+				panic(err)
+			}
+		case "die":
+			p, _ := os.FindProcess(os.Getpid())
+			p.Kill()
+			select {}
+		}
+	}
+	func() {
+		fmt.Println("done")
+	}()
+}
+"#;
+
+const QUEUE: &str = r#"// Package queue is first in, first out.
+package queue
+
+type Queue[T any] struct {
+	items []T
+}
+
+func (q *Queue[T]) Add(item T) {
+	q.items = append(q.items, item)
+}
+
+func (q *Queue[T]) Take() (T, bool) {
+	if len(q.items) == 0 {
+		var none T
+		return none, false
+	}
+	item := q.items[0]
+	q.items = q.items[1:]
+	return item, true
+}
+
+func Sum(q *Queue[int]) int {
+	sum := 0
+	for {
+		item, ok := q.Take()
+		if !ok {
+			return sum
+		}
+		sum += item
+	}
+}
+
+func never() string { return "never" }
+"#;
+
+const TEST: &str = r#"package main
+
+import "testing"
+
+func TestMain_(t *testing.T) { main() }
+"#;
+
+fn project(test: &TestRun) -> PathBuf {
+    let files = [
+        ("go.mod", MOD),
+        ("main.go", MAIN),
+        ("queue/queue.go", QUEUE),
+    ];
+    test.project("op", &files)
+}
+
+fn rules() -> Vec<PathRule> {
+    vec![PathRule {
+        from: "example.org/op".to_owned(),
+        to: String::new(),
+    }]
+}
+
+fn go(dir: &Path, args: &[&str]) -> String {
+    let output = run(Command::new("go")
+        .current_dir(dir)
+        .env("GOWORK", "off")
+        .args(args));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn build(dir: &Path) -> PathBuf {
+    go(
+        dir,
+        &[
+            "build",
+            "-cover",
+            "-covermode=atomic",
+            "-coverpkg=./...",
+            "-o",
+            "program",
+            ".",
+        ],
+    );
+    dir.join("program")
+}
+
+/// Runs the program once and gives the hash of its meta-data.
+fn hash(program: &Path) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    run(Command::new(program).env("GOCOVERDIR", dir.path()));
+    let names = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    let names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    names
+        .iter()
+        .find_map(|name| name.strip_prefix("covmeta."))
+        .unwrap()
+        .to_owned()
+}
+
+fn component(test: &mut TestRun, program: &Path) -> String {
+    let hash = hash(program);
+    let identity = Identity::Covmeta(hash.clone());
+    test.component("op", Language::Go, program, Some(identity), rules());
+    hash
+}
+
+/// Statements by package, from what `covdata percent` prints and rounds.
+fn percents(text: &str) -> BTreeMap<String, String> {
+    let line = |line: &str| {
+        let (package, rest) = line.trim().split_once('\t')?;
+        let (_, percent) = rest.split_once("coverage: ")?;
+        Some((package.to_owned(), percent.split('%').next()?.to_owned()))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn ours(binary: &Binary) -> BTreeMap<String, String> {
+    let mut packages: BTreeMap<String, Ratio> = BTreeMap::new();
+    for file in &binary.files {
+        *packages.entry(file.package.clone()).or_default() += file.metrics.statements;
+    }
+    let percent = |ratio: Ratio| format!("{:.1}", ratio.percent().unwrap());
+    packages
+        .into_iter()
+        .map(|(name, ratio)| (name, percent(ratio)))
+        .collect()
+}
+
+fn count(binary: &Binary, name: &str) -> u64 {
+    let mut functions = binary.files.iter().flat_map(|file| &file.functions);
+    functions
+        .find(|f| f.name == name)
+        .unwrap_or_else(|| panic!("no {name}"))
+        .count
+}
+
+#[test]
+fn many_lives_add_up_to_what_go_says() {
+    let mut test = TestRun::new();
+    let dir = project(&test);
+    let program = build(&dir);
+    let hash = component(&mut test, &program);
+
+    let together = test.path("together");
+    fs::create_dir(&together).unwrap();
+    for args in [&["drain"][..], &[], &["drain", "drain"]] {
+        let life = test.incarnation("op");
+        run(Command::new(&program).args(args).env("GOCOVERDIR", &life));
+        for entry in fs::read_dir(&life).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), together.join(entry.file_name())).unwrap();
+        }
+    }
+    // Killed before it wrote: meta-data alone.
+    let killed = test.incarnation("op");
+    let died = common::try_run(Command::new(&program).arg("die").env("GOCOVERDIR", &killed));
+    assert!(!died.status.success());
+    // A damaged file of counters, and what a kill while writing leaves.
+    let damaged = test.incarnation("op");
+    run(Command::new(&program).env("GOCOVERDIR", &damaged));
+    let counters = fs::read_dir(&damaged)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let counters = counters
+        .into_iter()
+        .find(|p| p.display().to_string().contains("covcounters"));
+    let counters = counters.unwrap();
+    let mut bytes = fs::read(&counters).unwrap();
+    bytes.truncate(bytes.len() - 20);
+    fs::write(&counters, &bytes).unwrap();
+    fs::write(killed.join(format!("tmp.covcounters.{hash}.1.2")), b"\0cwm").unwrap();
+    test.collect();
+    let coverage = test.merge();
+
+    let binary = &coverage.components[0].binaries[0];
+    assert_eq!(binary.profiles, 3);
+    let dir = together.to_str().unwrap();
+    let expected = percents(&go(&together, &["tool", "covdata", "percent", "-i", dir]));
+    assert_eq!(expected.len(), 2);
+    assert_eq!(ours(binary), expected);
+    // And so does what was left for the toolchain's own tools.
+    let out = test.path("coverage/op").join(binary.identity.dir_name());
+    let merged = go(&out, &["tool", "covdata", "percent", "-i", "merged"]);
+    assert_eq!(percents(&merged), expected);
+
+    // Functions are those that covdata lists, called as often as they were.
+    let listed = go(&together, &["tool", "covdata", "func", "-i", dir]);
+    let listed = listed
+        .lines()
+        .filter(|line| !line.starts_with("total"))
+        .map(|line| {
+            let (place, rest) = line.split_once(":\t").unwrap();
+            let name = rest.split('\t').find(|word| !word.is_empty()).unwrap();
+            let (file, line) = place.rsplit_once(':').unwrap();
+            (
+                file.replace("example.org/op/", ""),
+                line.parse().unwrap(),
+                name.to_owned(),
+            )
+        });
+    let mut listed: Vec<(String, u32, String)> = listed.collect();
+    listed.sort();
+    let mut functions = Vec::new();
+    for file in &binary.files {
+        for function in &file.functions {
+            functions.push((file.path.clone(), function.start, function.name.clone()));
+        }
+    }
+    functions.sort();
+    assert_eq!(functions, listed);
+    assert_eq!(count(binary, "main"), 3);
+    assert_eq!(count(binary, "Sum"), 3);
+    assert_eq!(count(binary, "never"), 0);
+
+    // Every line of a block counts, and no line outside of blocks.
+    let queue = &binary.files[1];
+    assert_eq!(queue.path, "queue/queue.go");
+    let never = queue.lines.last().unwrap();
+    assert_eq!(
+        (never.number, never.count),
+        (QUEUE.lines().count() as u32, 0)
+    );
+    let add = queue.lines.iter().find(|line| line.number == 9).unwrap();
+    assert_eq!(add.count, 15);
+
+    let fate = |index: usize| test.ledger.incarnations[index].fate;
+    assert_eq!((fate(3), fate(4)), (Fate::Rejected, Fate::Rejected));
+    let component = &coverage.components[0];
+    assert_eq!(
+        (
+            component.incarnations_collected,
+            component.incarnations_lost
+        ),
+        (3, 2)
+    );
+    let kept = test
+        .path("quarantine")
+        .join(&test.ledger.incarnations[4].files[0].path);
+    assert_eq!(fs::read(kept).unwrap(), bytes);
+
+    let before = fs::read(test.path("coverage/coverage.json")).unwrap();
+    let ledger = test.ledger.clone();
+    test.merge();
+    assert_eq!(
+        fs::read(test.path("coverage/coverage.json")).unwrap(),
+        before
+    );
+    assert_eq!(test.ledger, ledger);
+}
+
+#[test]
+fn snapshots_of_one_process_are_not_added_up() {
+    let mut test = TestRun::new();
+    let dir = project(&test);
+    let program = build(&dir);
+    component(&mut test, &program);
+    let start = |life: &Path, args: &[&str]| {
+        let live = life.join("live");
+        fs::create_dir_all(&live).unwrap();
+        let mut command = Command::new(&program);
+        common::try_run(
+            command
+                .args(args)
+                .env("GOCOVERDIR", life)
+                .env("SNAPSHOTS", &live),
+        )
+    };
+    // It ended by itself: its last word counts, the snapshots do not.
+    let whole = test.incarnation("op");
+    assert!(
+        start(&whole, &["snapshot", "drain", "snapshot"])
+            .status
+            .success()
+    );
+    // It was killed: the newest snapshot counts.
+    let killed = test.incarnation("op");
+    assert!(
+        !start(&killed, &["snapshot", "drain", "snapshot", "die"])
+            .status
+            .success()
+    );
+    // It wrote into its own folder on the way, and at its end.
+    let own = test.incarnation("op");
+    let mut command = Command::new(&program);
+    run(command
+        .args(["snapshot", "drain"])
+        .env("GOCOVERDIR", &own)
+        .env("SNAPSHOTS", &own));
+    test.collect();
+    let coverage = test.merge();
+    let binary = &coverage.components[0].binaries[0];
+    assert_eq!(binary.profiles, 3);
+    assert_eq!(count(binary, "main"), 3);
+    assert_eq!(count(binary, "Sum"), 3);
+    for index in 0..3 {
+        let fates: Vec<Fate> = test
+            .fates(index)
+            .into_iter()
+            .map(|(_, fate)| fate)
+            .collect();
+        let number = |fate| fates.iter().filter(|f| **f == fate).count();
+        let superseded = if index == 0 { 2 } else { 1 };
+        // Meta-data and one file of counters count.
+        assert_eq!(
+            (number(Fate::Merged), number(Fate::Superseded)),
+            (2, superseded),
+            "{index}"
+        );
+        assert_eq!(test.ledger.incarnations[index].fate, Fate::Collected);
+    }
+}
+
+#[test]
+fn text_profiles_of_test_binaries_are_added_by_build() {
+    let mut test = TestRun::new();
+    let dir = project(&test);
+    fs::write(dir.join("main_test.go"), TEST).unwrap();
+    go(
+        &dir,
+        &[
+            "test",
+            "-c",
+            "-cover",
+            "-covermode=count",
+            "-coverpkg=./...",
+            "-o",
+            "t",
+            ".",
+        ],
+    );
+    let program = dir.join("t");
+    let elf = podcov_profile::elf::read(&fs::read(&program).unwrap()).unwrap();
+    let identity = elf.go_build_id.unwrap();
+    test.component(
+        "op",
+        Language::Go,
+        &program,
+        Some(identity.clone()),
+        rules(),
+    );
+    let mut texts = Vec::new();
+    for args in [&["drain"][..], &[], &["drain"]] {
+        let life = test.incarnation("op");
+        test.ledger.incarnations.last_mut().unwrap().identity = Some(identity.clone());
+        let text = life.join("coverage.out");
+        let flag = format!("-test.coverprofile={}", text.display());
+        run(Command::new(&program).arg(flag).args(args));
+        texts.push(text);
+    }
+    // What was cut off is refused.
+    let cut = test.incarnation("op");
+    test.ledger.incarnations.last_mut().unwrap().identity = Some(identity);
+    let text = fs::read(&texts[0]).unwrap();
+    fs::write(cut.join("coverage.out"), &text[..text.len() - 3]).unwrap();
+    test.collect();
+    let coverage = test.merge();
+    let binary = &coverage.components[0].binaries[0];
+    assert_eq!(binary.profiles, 3);
+    assert_eq!(test.ledger.incarnations[3].fate, Fate::Rejected);
+    assert_eq!(count(binary, "main"), 3);
+    assert_eq!(count(binary, "Take"), 12);
+    assert_eq!(count(binary, "never"), 0);
+    // Go's own tool says the same of what we leave for it.
+    let out = test.path("coverage/op").join(binary.identity.dir_name());
+    fs::copy(out.join("profile.txt"), dir.join("profile.txt")).unwrap();
+    let func = go(&dir, &["tool", "cover", "-func=profile.txt"]);
+    let total = func
+        .lines()
+        .last()
+        .unwrap()
+        .split('\t')
+        .next_back()
+        .unwrap()
+        .to_owned();
+    let mut all = Ratio::default();
+    binary
+        .files
+        .iter()
+        .for_each(|file| all += file.metrics.statements);
+    assert_eq!(format!("{:.1}%", all.percent().unwrap()), total);
+    let of = |name: &str| func.lines().filter(|line| line.contains(name)).count();
+    let functions: usize = binary.files.iter().map(|file| file.functions.len()).sum();
+    assert_eq!(functions, of(".go:"));
+}
+
+#[test]
+fn what_never_ran_is_zero_of_all_and_not_absent() {
+    let mut test = TestRun::new();
+    let dir = project(&test);
+    let program = build(&dir);
+    let hash = component(&mut test, &program);
+    let meta = test.path("bundle/op/meta");
+    fs::create_dir_all(&meta).unwrap();
+    let life = tempfile::tempdir().unwrap();
+    run(Command::new(&program).env("GOCOVERDIR", life.path()));
+    let name = format!("covmeta.{hash}");
+    fs::copy(life.path().join(&name), meta.join(&name)).unwrap();
+    let coverage = test.merge_with(&["queue/**".to_owned()], &[]);
+    let binary = &coverage.components[0].binaries[0];
+    assert_eq!(binary.files.len(), 1);
+    assert_eq!(binary.files[0].package, "example.org/op/queue");
+    assert_eq!(binary.files[0].metrics.statements.covered, 0);
+    assert_eq!(binary.files[0].metrics.statements.total, 14);
+}
+
+#[test]
+fn a_program_nobody_could_ask_for_its_hash_is_known_by_its_container() {
+    let mut test = TestRun::new();
+    let dir = project(&test);
+    let program = build(&dir);
+    let hash = hash(&program);
+    test.component("op", Language::Go, &program, None, rules());
+    let life = test.incarnation("op");
+    run(Command::new(&program).env("GOCOVERDIR", &life));
+    test.collect();
+    let coverage = test.merge();
+    let binary = &coverage.components[0].binaries[0];
+    assert_eq!(binary.identity, Identity::Covmeta(hash));
+    assert_eq!(count(binary, "main"), 1);
+}
