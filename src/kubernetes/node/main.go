@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 )
 
 // initName is what process 1 of a node is called; `cluster down` looks for it,
@@ -33,6 +34,12 @@ type machine struct {
 	Keep []string `json:"keep"`
 	// Processes in any order; `after` sorts them.
 	Processes []process `json:"processes"`
+}
+
+// init keeps main on the first thread: the death signal belongs to the thread
+// that was started, not to the process.
+func init() {
+	runtime.LockOSThread()
 }
 
 func load(state string) (*machine, error) {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -34,8 +33,6 @@ func start(state string) error {
 	if err != nil {
 		return err
 	}
-	// The death signal comes when the thread ends, so it must not.
-	runtime.LockOSThread()
 	child, err := os.StartProcess("/proc/self/exe", []string{initName, state}, &os.ProcAttr{
 		Dir:   "/",
 		Env:   os.Environ(),
