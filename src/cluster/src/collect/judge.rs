@@ -176,6 +176,10 @@ impl Judge<'_> {
         );
         let identity = identity.or_else(|| said.filter(|_| silent).cloned());
         let (fate, reason) = match (&found.problem, &identity) {
+            _ if entry.same_as.is_some() => {
+                let first = entry.same_as.as_deref().unwrap_or_default();
+                (Fate::Duplicate, format!("the same file as {first}"))
+            }
             (Some(problem @ Problem::Empty), _) => (Fate::Empty, problem.to_string()),
             (Some(problem), _) => (Fate::Rejected, problem.to_string()),
             (None, _) if found.format == Format::Record => (Fate::Record, String::new()),

@@ -3,8 +3,10 @@
 //! Any pod can put anything there: links out of it, pipes that never end,
 //! files without bounds. Only regular files below the root are opened.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use podcov_profile::ledger::Finding;
@@ -37,6 +39,8 @@ pub(crate) struct Entry {
     pub(crate) size: u64,
     /// Why it is not opened.
     pub(crate) refused: Option<String>,
+    /// The same file under another name.
+    pub(crate) same_as: Option<String>,
 }
 
 /// Everything below the evidence folder, ordered by path.
@@ -47,6 +51,7 @@ pub(crate) fn walk(
 ) -> Result<Vec<Dir>, Error> {
     let mut dirs: Vec<Dir> = Vec::new();
     let mut total = 0u64;
+    let mut names = Names::new();
     let walker = WalkDir::new(root)
         .min_depth(1)
         .max_depth(4 + DEPTH)
@@ -106,25 +111,29 @@ pub(crate) fn walk(
             (_, false) => {
                 let owner = dirs.last_mut().filter(|dir| is_below(&path, &dir.path));
                 let Some(dir) = owner else { continue };
-                if dir.entries.len() as u64 == limits.files_per_incarnation {
-                    let limit = limits.files_per_incarnation;
+                let limit = limits.files_per_incarnation;
+                let mut entry = judge(&entry, path, limits, &mut names);
+                if dir.entries.len() as u64 >= limit {
+                    entry.refused = Some(format!("its folder has more than {limit} files"));
+                }
+                if dir.entries.len() as u64 == limit {
                     let text =
                         format!("{} has more than {limit} files; not all are read", dir.path);
-                    let told = finding("too-many-files", text);
-                    if findings.last() != Some(&told) {
-                        findings.push(told);
-                    }
-                    continue;
+                    findings.push(finding("too-many-files", text));
                 }
-                dir.entries.push(judge(&entry, path, limits));
+                dir.entries.push(entry);
             }
         }
     }
     Ok(dirs)
 }
 
-fn judge(entry: &DirEntry, path: String, limits: &Limits) -> Entry {
+/// Files that have several names, by device and number, and the first name.
+type Names = HashMap<(u64, u64), String>;
+
+fn judge(entry: &DirEntry, path: String, limits: &Limits, names: &mut Names) -> Entry {
     let kind = entry.file_type();
+    let mut same_as = None;
     let (size, refused) = match entry.metadata() {
         Err(error) => (0, Some(format!("it cannot be looked at: {error}"))),
         Ok(_) if kind.is_symlink() => (0, Some("it is a symbolic link".to_owned())),
@@ -132,12 +141,20 @@ fn judge(entry: &DirEntry, path: String, limits: &Limits) -> Entry {
         Ok(meta) if meta.len() > limits.file_size => {
             (meta.len(), Some(too_large(meta.len(), limits)))
         }
-        Ok(meta) => (meta.len(), None),
+        Ok(meta) => {
+            if meta.nlink() > 1 {
+                let id = (meta.dev(), meta.ino());
+                same_as = names.get(&id).cloned();
+                names.entry(id).or_insert_with(|| path.clone());
+            }
+            (meta.len(), None)
+        }
     };
     Entry {
         path,
         size,
         refused,
+        same_as,
     }
 }
 

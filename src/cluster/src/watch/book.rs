@@ -329,3 +329,7 @@ fn same_image(a: &str, b: &str) -> bool {
     };
     a == b || short(a) == short(b)
 }
+
+#[cfg(test)]
+#[path = "book_tests.rs"]
+mod tests;
