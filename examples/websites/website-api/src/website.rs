@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     shortname = "site",
     doc = "A website, served by as many replicas as asked for",
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,48}[a-z0-9])?$')")
+        .message("the name must be a DNS label of at most 50 characters: a Service gets it"),
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
@@ -137,8 +139,8 @@ pub struct Header {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.mode != 'Off' || !(has(self.validity) || has(self.renewBefore))")
-        .message("validity and renewBefore need a mode other than Off")
+    validation = Rule::new("self.mode != 'Disabled' || !(has(self.validity) || has(self.renewBefore))")
+        .message("validity and renewBefore need a mode other than Disabled")
 )]
 pub struct Tls {
     /// Whether, and with whose certificate.
@@ -160,7 +162,7 @@ pub struct Tls {
 pub enum TlsMode {
     /// Plain HTTP.
     #[default]
-    Off,
+    Disabled,
     /// HTTPS with a certificate of the certificate operator.
     SelfSigned,
 }
@@ -247,7 +249,7 @@ mod tests {
         }))
         .expect("valid specification");
         assert_eq!(spec.replicas, 1);
-        assert_eq!(spec.tls.mode, TlsMode::Off);
+        assert_eq!(spec.tls.mode, TlsMode::Disabled);
         assert_eq!(spec.rollout, Rollout::Gradual);
         assert!(!spec.maintenance);
     }

@@ -45,7 +45,7 @@ pub fn selector(site: &str) -> String {
 /// Address of the website inside the cluster.
 pub fn url(site: &str, namespace: &str, mode: TlsMode) -> String {
     match mode {
-        TlsMode::Off => format!("http://{site}.{namespace}.svc"),
+        TlsMode::Disabled => format!("http://{site}.{namespace}.svc"),
         TlsMode::SelfSigned => format!("https://{site}.{namespace}.svc"),
     }
 }
@@ -111,7 +111,7 @@ pub fn certificate(site: &Website) -> Certificate {
 /// Never for what is built here; the conversion is checked all the same.
 pub fn service(site: &Website) -> Result<Service, Error> {
     let (port, port_name) = match site.spec.tls.mode {
-        TlsMode::Off => (80, "http"),
+        TlsMode::Disabled => (80, "http"),
         TlsMode::SelfSigned => (443, "https"),
     };
     let spec = json!({

@@ -173,7 +173,7 @@ impl<'a> Reconciliation<'a> {
     async fn certificate(&self) -> Result<CertificateState, Error> {
         let api = self.children::<Certificate>();
         match self.site.spec.tls.mode {
-            TlsMode::Off => {
+            TlsMode::Disabled => {
                 // The certificate operator's Secret goes with its Certificate.
                 let name = children::certificate_name(&self.site.name_any());
                 if remove(&api, &name).await? {

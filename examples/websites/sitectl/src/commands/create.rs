@@ -65,7 +65,7 @@ fn specification(
             mode: if wish.tls {
                 TlsMode::SelfSigned
             } else {
-                TlsMode::Off
+                TlsMode::Disabled
             },
             validity: wish.validity.clone(),
             renew_before: None,

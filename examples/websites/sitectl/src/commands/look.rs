@@ -67,7 +67,7 @@ fn row(site: &Website, all: bool, now: Timestamp) -> Vec<String> {
         site.spec.host.clone(),
         format!("{}/{}", status.ready_replicas, site.spec.replicas),
         match site.spec.tls.mode {
-            TlsMode::Off => "off",
+            TlsMode::Disabled => "off",
             TlsMode::SelfSigned => "self-signed",
         }
         .to_owned(),
