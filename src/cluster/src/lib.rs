@@ -5,6 +5,7 @@
 mod api;
 pub mod collect;
 pub mod deploy;
+pub mod discover;
 pub mod embedded;
 pub mod existing;
 pub mod kind;

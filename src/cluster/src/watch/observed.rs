@@ -103,7 +103,29 @@ impl Start {
     }
 }
 
+impl Pod {
+    fn absorb(&mut self, later: Pod) {
+        let earlier = std::mem::replace(self, later);
+        for container in earlier.containers {
+            match self.containers.iter_mut().find(|known| known.name == container.name) {
+                Some(known) => known.absorb_earlier(container),
+                None => self.containers.push(container),
+            }
+        }
+    }
+}
+
 impl Container {
+    fn absorb_earlier(&mut self, earlier: Container) {
+        self.restarts = self.restarts.max(earlier.restarts);
+        for start in earlier.starts {
+            if self.starts.iter().all(|known| known.number != start.number) {
+                self.starts.push(start);
+            }
+        }
+        self.starts.sort_by_key(|start| start.number);
+    }
+
     /// Numbers of the starts that must have been and were not seen.
     pub fn unseen(&self) -> Vec<u32> {
         let Some(last) = self.restarts else {
@@ -124,6 +146,33 @@ impl Container {
 }
 
 impl Observed {
+    /// Adds what another watch saw, later, in the same run: a step that is run
+    /// as a command of its own watches only while it runs.
+    pub fn absorb(&mut self, later: Observed) {
+        self.schema = later.schema;
+        self.run.clone_from(&later.run);
+        for pod in &mut self.pods {
+            // Watches list what is there; what is not in the later one went
+            // in between.
+            pod.gone |= later.pod(&pod.uid).is_none();
+        }
+        for pod in later.pods {
+            match self.pods.iter_mut().find(|known| known.uid == pod.uid) {
+                Some(known) => known.absorb(pod),
+                None => self.pods.push(pod),
+            }
+        }
+        self.pods.sort_by(|a, b| {
+            (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid))
+        });
+        for finding in later.findings {
+            if !self.findings.contains(&finding) {
+                self.findings.push(finding);
+            }
+        }
+        self.lost = later.lost;
+    }
+
     /// The pod with this UID.
     pub fn pod(&self, uid: &str) -> Option<&Pod> {
         self.pods.iter().find(|pod| pod.uid == uid)
@@ -132,5 +181,38 @@ impl Observed {
     /// The pods that are not gone.
     pub fn remaining(&self) -> impl Iterator<Item = &Pod> {
         self.pods.iter().filter(|pod| !pod.gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(uid: &str, numbers: &[u32]) -> Pod {
+        let starts = numbers.iter().map(|&number| Start { number, ..Start::default() });
+        let container = Container {
+            name: "manager".into(),
+            restarts: numbers.last().copied(),
+            starts: starts.collect(),
+            ..Container::default()
+        };
+        Pod { uid: uid.into(), containers: vec![container], ..Pod::default() }
+    }
+
+    fn observed(pods: Vec<Pod>) -> Observed {
+        Observed { schema: SCHEMA, pods, ..Observed::default() }
+    }
+
+    #[test]
+    fn two_watches_of_one_run_see_what_each_saw() {
+        let mut seen = observed(vec![pod("a", &[0]), pod("b", &[0, 1])]);
+        seen.absorb(observed(vec![pod("b", &[1, 2]), pod("c", &[0])]));
+        let uids: Vec<&str> = seen.pods.iter().map(|pod| pod.uid.as_str()).collect();
+        assert_eq!(uids, ["a", "b", "c"]);
+        assert!(seen.pods[0].gone);
+        let numbers: Vec<u32> =
+            seen.pods[1].containers[0].starts.iter().map(|start| start.number).collect();
+        assert_eq!(numbers, [0, 1, 2]);
+        assert_eq!(seen.pods[1].containers[0].restarts, Some(2));
     }
 }
