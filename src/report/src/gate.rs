@@ -4,18 +4,20 @@
 //! Where evidence is lost and the policy wants all of it, there is no verdict.
 
 use globset::GlobSet;
+use serde::{Deserialize, Serialize};
 
 use podcov_profile::model::{Metrics, Ratio};
 use podcov_profile::names::Language;
 
 use crate::filter::{BadGlob, glob_set};
-use crate::summary::{Component, Summary, Unreached};
+use crate::summary::{Component, Summary, Unreached, ratio_with_percent};
 
 /// How many never-reached functions a failed rule names.
 const ADVICE: usize = 5;
 
 /// What a rule counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Metric {
     /// Source lines with code.
     Lines,
@@ -28,7 +30,8 @@ pub enum Metric {
 }
 
 /// What a rule is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// All of it.
     Composition,
@@ -44,7 +47,7 @@ pub enum Scope {
 }
 
 /// One threshold.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     /// What it is about.
     pub scope: Scope,
@@ -63,7 +66,8 @@ pub struct Policy {
 }
 
 /// What the gate says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Every rule is met.
     Pass,
@@ -73,9 +77,11 @@ pub enum Verdict {
     Incomplete,
 }
 
-/// The verdict and what it rests on.
-#[derive(Clone, Debug, PartialEq)]
+/// The verdict and what it rests on: what `gate.json` holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
+    /// [`SCHEMA`](crate::SCHEMA) of the writer.
+    pub schema: u32,
     /// What the gate says.
     pub verdict: Verdict,
     /// Each rule, in the order given.
@@ -87,21 +93,35 @@ pub struct Judgement {
 }
 
 /// One rule and how it fared.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The rule.
     pub rule: Rule,
     /// What is proven reaches the threshold. Of nothing, only 0 is reached.
     pub passed: bool,
     /// What is proven.
+    #[serde(serialize_with = "ratio_with_percent")]
     pub actual: Ratio,
     /// What is possible at most, given what was lost.
+    #[serde(serialize_with = "ratio_with_percent")]
     pub possible: Ratio,
     /// How many more lines (functions, …) would do.
     pub missing: u64,
-    /// The largest functions in its scope that were never reached, with the
-    /// component and path of each; only where the rule failed.
-    pub unreached: Vec<(String, String, Unreached)>,
+    /// The largest functions in its scope that were never reached; only where
+    /// the rule failed.
+    pub unreached: Vec<Advice>,
+}
+
+/// A function that would help.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advice {
+    /// Its component.
+    pub component: String,
+    /// Its file.
+    pub path: String,
+    /// The function.
+    #[serde(flatten)]
+    pub function: Unreached,
 }
 
 /// A rule that cannot be judged: a fault of the configuration.
@@ -179,6 +199,7 @@ pub fn judge(summary: &Summary, rules: &[Rule], policy: Policy) -> Result<Judgem
         Verdict::Fail
     };
     Ok(Judgement {
+        schema: crate::SCHEMA,
         verdict,
         outcomes,
         losses,
@@ -206,13 +227,25 @@ fn outcome(summary: &Summary, rule: &Rule) -> Result<Outcome, GateError> {
         unreached = scope
             .files(summary)
             .flat_map(|(component, file)| {
-                file.unreached
-                    .iter()
-                    .map(|f| (component.name.clone(), file.path.clone(), f.clone()))
+                file.unreached.iter().map(|function| Advice {
+                    component: component.name.clone(),
+                    path: file.path.clone(),
+                    function: function.clone(),
+                })
             })
             .collect();
-        unreached.sort_by(|a: &(String, String, Unreached), b| {
-            (b.2.lines, &a.0, &a.1, a.2.line).cmp(&(a.2.lines, &b.0, &b.1, b.2.line))
+        unreached.sort_by(|a: &Advice, b: &Advice| {
+            let place = |advice: &Advice| {
+                (
+                    advice.component.clone(),
+                    advice.path.clone(),
+                    advice.function.line,
+                )
+            };
+            b.function
+                .lines
+                .cmp(&a.function.lines)
+                .then_with(|| place(a).cmp(&place(b)))
         });
         unreached.truncate(ADVICE);
     }
@@ -415,6 +448,14 @@ impl std::fmt::Display for Rule {
 }
 
 impl Judgement {
+    /// `gate.json`: pretty, with a final newline.
+    pub fn to_json(&self) -> String {
+        // Keys are strings and nothing is a NaN, so there is nothing to fail.
+        let mut json = serde_json::to_string_pretty(self).expect("a judgement is always JSON");
+        json.push('\n');
+        json
+    }
+
     /// The rules that are not met.
     pub fn failed(&self) -> impl Iterator<Item = &Outcome> {
         self.outcomes.iter().filter(|outcome| !outcome.passed)

@@ -11,6 +11,8 @@ mod overview;
 mod parts;
 mod source;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use handlebars::{Handlebars, RenderError, TemplateError};
 use serde::Serialize;
 
@@ -99,10 +101,11 @@ impl<'a> Pages<'a> {
         })
     }
 
-    /// Makes each page and hands it to `emit` with its path, in a fixed order.
-    pub(crate) fn render<E: From<HtmlError>>(
+    /// Makes each page and hands it to `emit` with its path, on all processors:
+    /// what is in a page does not depend on the others.
+    pub(crate) fn render<E: From<HtmlError> + Send>(
         &self,
-        mut emit: impl FnMut(&str, &str) -> Result<(), E>,
+        emit: impl Fn(&str, &str) -> Result<(), E> + Sync,
     ) -> Result<(), E> {
         emit("assets/style.css", STYLE)?;
         emit("assets/icon.svg", ICON)?;
@@ -111,10 +114,39 @@ impl<'a> Pages<'a> {
         for index in 0..self.report.summary.components.len() {
             emit(&parts::component_page(index), &self.component(index)?)?;
         }
-        for index in 0..self.report.files.len() {
-            emit(&parts::file_page(index), &self.source(index)?)?;
-        }
-        Ok(())
+        let files = self.report.files.len();
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<(), E> {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= files {
+                    return Ok(());
+                }
+                let written = self
+                    .source(index)
+                    .map_err(E::from)
+                    .and_then(|page| emit(&parts::file_page(index), &page));
+                if written.is_err() {
+                    // The others stop at their next page.
+                    next.store(files, Ordering::Relaxed);
+                    return written;
+                }
+            }
+        };
+        let workers = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(files / 8 + 1);
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
+            let own = work();
+            others.into_iter().fold(own, |result, other| {
+                result.and(
+                    other
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                )
+            })
+        })
     }
 
     fn page<T: Serialize>(

@@ -20,7 +20,9 @@ mod write;
 
 pub use export::{GoProfile, go_text, lcov};
 pub use filter::{BadGlob, Filter};
-pub use gate::{GateError, Judgement, Metric, Outcome, Policy, Rule, Scope, Verdict, judge};
+pub use gate::{
+    Advice, GateError, Judgement, Metric, Outcome, Policy, Rule, Scope, Verdict, judge,
+};
 pub use html::HtmlError;
 pub use report::{LineState, Report, SourceFile};
 pub use summary::{

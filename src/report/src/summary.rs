@@ -213,21 +213,22 @@ pub(crate) fn all_of(metrics: Metrics) -> Metrics {
     }
 }
 
+/// A ratio with its percentage.
+pub(crate) fn ratio_with_percent<S: Serializer>(ratio: &Ratio, s: S) -> Result<S::Ok, S::Error> {
+    let mut all = s.serialize_struct("Ratio", 3)?;
+    all.serialize_field("covered", &ratio.covered)?;
+    all.serialize_field("total", &ratio.total)?;
+    all.serialize_field("percent", &ratio.percent())?;
+    all.end()
+}
+
 fn with_percent<S: Serializer>(metrics: &Metrics, serializer: S) -> Result<S::Ok, S::Error> {
-    struct Numbers(Ratio);
-    impl Serialize for Numbers {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let mut ratio = serializer.serialize_struct("Ratio", 3)?;
-            ratio.serialize_field("covered", &self.0.covered)?;
-            ratio.serialize_field("total", &self.0.total)?;
-            ratio.serialize_field("percent", &self.0.percent())?;
-            ratio.end()
-        }
-    }
+    #[derive(Serialize)]
+    struct Number<'a>(#[serde(serialize_with = "ratio_with_percent")] &'a Ratio);
     let mut all = serializer.serialize_struct("Metrics", 4)?;
-    all.serialize_field("lines", &Numbers(metrics.lines))?;
-    all.serialize_field("functions", &Numbers(metrics.functions))?;
-    all.serialize_field("regions", &Numbers(metrics.regions))?;
-    all.serialize_field("statements", &Numbers(metrics.statements))?;
+    all.serialize_field("lines", &Number(&metrics.lines))?;
+    all.serialize_field("functions", &Number(&metrics.functions))?;
+    all.serialize_field("regions", &Number(&metrics.regions))?;
+    all.serialize_field("statements", &Number(&metrics.statements))?;
     all.end()
 }

@@ -200,7 +200,7 @@ fn advice(outcome: &Outcome) -> Vec<String> {
     let places: Vec<(String, String)> = outcome
         .unreached
         .iter()
-        .map(|(_, path, function)| (visible(path), visible(&function.name)))
+        .map(|advice| (visible(&advice.path), visible(&advice.function.name)))
         .collect();
     let width = |column: fn(&(String, String)) -> &String| {
         places
@@ -211,10 +211,10 @@ fn advice(outcome: &Outcome) -> Vec<String> {
             .min(60)
     };
     let (paths, names) = (width(|place| &place.0), width(|place| &place.1));
-    for ((path, name), (_, _, function)) in places.iter().zip(&outcome.unreached) {
+    for ((path, name), advice) in places.iter().zip(&outcome.unreached) {
         lines.push(format!(
             "  {path:<paths$}  {name:<names$}  {}",
-            plural(function.lines, "line", "lines")
+            plural(advice.function.lines, "line", "lines")
         ));
     }
     lines

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use podcov_profile::bundle::Bundle;
 
@@ -14,13 +15,15 @@ use crate::report::Report;
 use crate::text::markdown;
 
 /// Where the texts of sources come from: a bundle's snapshot.
-pub trait Sources {
+///
+/// Several threads ask at once.
+pub trait Sources: Sync {
     /// The bytes of a component's source; the path is relative to the root of
     /// its sources. `None` if there is none.
     fn bytes(&self, component: &str, path: &str) -> Option<Vec<u8>>;
 }
 
-impl<F: Fn(&str, &str) -> Option<Vec<u8>>> Sources for F {
+impl<F: Fn(&str, &str) -> Option<Vec<u8>> + Sync> Sources for F {
     fn bytes(&self, component: &str, path: &str) -> Option<Vec<u8>> {
         self(component, path)
     }
@@ -85,7 +88,8 @@ pub enum WriteError {
 }
 
 /// Writes `index.html` and its pages, `summary.json`, `summary.md`,
-/// `lcov.info` and, where there is Go, `coverage.out` into `out`.
+/// `lcov.info` and, where there is Go, `coverage.out` and, where there is a
+/// gate, `gate.json` into `out`.
 ///
 /// It writes into a folder beside `out` and puts that in place at the end, so
 /// that `out` is the old report or the new one and never half of one. An
@@ -124,14 +128,14 @@ pub fn write_all(out: &Path, input: &Input<'_>) -> Result<Written, WriteError> {
 }
 
 fn write_into(folder: &Path, input: &Input<'_>) -> Result<usize, WriteError> {
-    let mut files = 0;
-    let mut put = |name: &str, text: &str| -> Result<(), WriteError> {
+    let files = AtomicUsize::new(0);
+    let put = |name: &str, text: &str| -> Result<(), WriteError> {
         let path = folder.join(name);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed("make the folder", parent))?;
         }
         fs::write(&path, text).map_err(failed("write", &path))?;
-        files += 1;
+        files.fetch_add(1, Ordering::Relaxed);
         Ok(())
     };
     let report = input.report;
@@ -141,8 +145,11 @@ fn write_into(folder: &Path, input: &Input<'_>) -> Result<usize, WriteError> {
     if let Some(text) = go_text(report, input.go_profiles, input.bundles) {
         put("coverage.out", &text)?;
     }
-    Pages::new(input)?.render(|name, page| put(name, page))?;
-    Ok(files)
+    if let Some(judgement) = input.judgement {
+        put("gate.json", &judgement.to_json())?;
+    }
+    Pages::new(input)?.render(put)?;
+    Ok(files.into_inner())
 }
 
 /// A folder that holds something else than a report is never replaced.

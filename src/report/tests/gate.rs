@@ -145,7 +145,7 @@ fn a_path_rule_counts_the_files_it_fits() {
     let names: Vec<_> = outcome
         .unreached
         .iter()
-        .map(|(_, _, f)| f.name.as_str())
+        .map(|advice| advice.function.name.as_str())
         .collect();
     assert_eq!(names, ["website_operator::cleanup"]);
     assert_eq!(
@@ -166,4 +166,22 @@ fn lost_evidence_refuses_a_verdict_unless_the_policy_bears_it() {
     };
     assert_eq!(verdict(0), Verdict::Incomplete);
     assert_eq!(verdict(1), Verdict::Pass);
+}
+
+#[test]
+fn gate_json_is_as_it_was_and_reads_back() {
+    let (coverage, _) = websites();
+    let scope = Scope::Path {
+        glob: "**/*.go".into(),
+        component: None,
+    };
+    let rule = Rule {
+        scope,
+        metric: Metric::Statements,
+        min: 66.7,
+    };
+    let judgement = judged(&summary(&coverage), rule);
+    insta::assert_snapshot!("gate.json", judgement.to_json());
+    let back: Judgement = serde_json::from_str(&judgement.to_json()).unwrap();
+    assert_eq!(back, judgement);
 }

@@ -452,3 +452,15 @@ fn an_earlier_report_is_replaced_and_nothing_else_is() {
     left.sort();
     assert_eq!(left, ["own", "report"]);
 }
+
+#[test]
+fn a_path_that_leads_out_of_the_snapshot_is_not_read() {
+    for path in ["../../secret", "/etc/secret", "src/../../secret"] {
+        let one = file(Language::Rust, path, "a", &[(1, 1)], &[]);
+        let binary = binary("a", "build-id:00", vec![one]);
+        let component = component("a", Language::Rust, Kind::Operator, vec![binary]);
+        let sources = |_: &str, path: &str| -> Option<Vec<u8>> { panic!("{path} was asked for") };
+        let files = render(&(coverage(vec![component]), ledger(vec![])), &sources, &[]);
+        assert!(files["f/000001.html"].contains("no copy of this source"));
+    }
+}

@@ -151,7 +151,12 @@ impl Pages<'_> {
             lines: Vec::new(),
             notes: vec![note.to_owned()],
         };
-        let Some(bytes) = self.sources.bytes(component, path) else {
+        // A path out of evidence must not lead out of the snapshot.
+        let inside = !path.starts_with('/') && path.split('/').all(|part| part != "..");
+        let bytes = inside
+            .then(|| self.sources.bytes(component, path))
+            .flatten();
+        let Some(bytes) = bytes else {
             return without("the bundle has no copy of this source: only its counts are known");
         };
         let expected = self
