@@ -26,7 +26,7 @@ use podcov_profile::ledger::{Fate, Finding, Ledger};
 use podcov_profile::model::{Binary, Component, Coverage, SCHEMA};
 use podcov_profile::names::Language;
 
-// pub use cargo_llvm_cov::{Imported, LaidOut, import, lay_out_for_cargo_llvm_cov};
+pub use cargo_llvm_cov::{Import, Imported, LaidOut, import, lay_out_for_cargo_llvm_cov};
 pub use error::Error;
 
 /// What is to be merged, and where to.
