@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1 as core;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use podcov_process::{Cancel, Progress};
@@ -71,7 +72,7 @@ impl Watcher {
             ask("list pods of all namespaces", cancel, || pods.list(&one)).await?;
             Ok::<_, Error>(client)
         })?;
-        let watcher = Watcher::over(runtime, client, run, watched, progress);
+        let watcher = Watcher::over(runtime, client, run, watched, progress, SILENCE);
         while !watcher.book().is_current() {
             cancel.sleep(Duration::from_millis(20))?;
             if let Some(lost) = watcher.lost() {
@@ -87,9 +88,10 @@ impl Watcher {
         run: &str,
         watched: Vec<Watched>,
         progress: Arc<dyn Progress>,
+        silence: Duration,
     ) -> Watcher {
         let book = Arc::new(Mutex::new(Book::new(run, watched.clone())));
-        runtime.spawn(follow(client, Arc::clone(&book), progress));
+        runtime.spawn(follow(client, Arc::clone(&book), progress, silence));
         Watcher {
             book,
             watched,
@@ -196,11 +198,14 @@ pub(crate) fn is_live(pod: &Pod) -> bool {
     !pod.gone && !matches!(pod.phase.as_str(), "Succeeded" | "Failed")
 }
 
-async fn follow(client: Client, book: Arc<Mutex<Book>>, progress: Arc<dyn Progress>) {
+async fn follow(
+    client: Client,
+    book: Arc<Mutex<Book>>,
+    progress: Arc<dyn Progress>,
+    silence: Duration,
+) {
     let pods: Api<core::Pod> = Api::all(client.clone());
-    // The default backoff waits up to 30 s; a pod can live and die in that.
-    let backoff = watcher::DefaultBackoff::default();
-    let stream = watcher::watcher(pods, watcher::Config::default()).backoff(backoff);
+    let stream = watcher::watcher(pods, watcher::Config::default()).backoff(Soon);
     let mut stream = std::pin::pin!(stream);
     while let Some(event) = stream.next().await {
         match event {
@@ -216,29 +221,45 @@ async fn follow(client: Client, book: Arc<Mutex<Book>>, progress: Arc<dyn Progre
             }
             Err(error) => {
                 lock(&book).watch_failed(&reason(&error));
-                probe(&client, &book, progress.as_ref()).await;
+                probe(&client, &book, progress.as_ref(), silence).await;
             }
         }
     }
 }
 
+/// kube's own backoff waits up to 30 s; a pod can live and die in that. What
+/// keeps a dead server from being asked all the time is [`probe`].
+struct Soon;
+
+impl Iterator for Soon {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(200))
+    }
+}
+
+impl Backoff for Soon {
+    fn reset(&mut self) {}
+}
+
 /// After a failure of the watch: waits until the server answers, so that the
 /// watch is taken up at once and not at the end of a backoff; and says when it
 /// does not.
-async fn probe(client: &Client, book: &Mutex<Book>, progress: &dyn Progress) {
+async fn probe(client: &Client, book: &Mutex<Book>, progress: &dyn Progress, silence: Duration) {
     let begin = tokio::time::Instant::now();
     let since = jiff::Timestamp::now()
         .strftime("%Y-%m-%dT%H:%M:%SZ")
         .to_string();
     loop {
         let answer = tokio::time::timeout(Duration::from_secs(5), client.apiserver_version());
-        let silence = match answer.await {
+        let why = match answer.await {
             Ok(Ok(_)) => break,
             Ok(Err(error)) => said(&error),
             Err(_) => "no answer within 5 s".to_owned(),
         };
-        if begin.elapsed() >= SILENCE {
-            let text = format!("no answer from its API since {since}: {silence}");
+        if begin.elapsed() >= silence {
+            let text = format!("no answer from its API since {since}: {why}");
             let mut book = lock(book);
             if book.lost.is_none() {
                 progress.note(&format!("the cluster went away: {text}"));
@@ -259,3 +280,7 @@ fn reason(error: &watcher::Error) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+#[path = "watch/tests.rs"]
+mod tests;

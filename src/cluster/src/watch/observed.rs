@@ -107,7 +107,11 @@ impl Pod {
     fn absorb(&mut self, later: Pod) {
         let earlier = std::mem::replace(self, later);
         for container in earlier.containers {
-            match self.containers.iter_mut().find(|known| known.name == container.name) {
+            match self
+                .containers
+                .iter_mut()
+                .find(|known| known.name == container.name)
+            {
                 Some(known) => known.absorb_earlier(container),
                 None => self.containers.push(container),
             }
@@ -162,9 +166,8 @@ impl Observed {
                 None => self.pods.push(pod),
             }
         }
-        self.pods.sort_by(|a, b| {
-            (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid))
-        });
+        self.pods
+            .sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
         for finding in later.findings {
             if !self.findings.contains(&finding) {
                 self.findings.push(finding);
@@ -189,18 +192,29 @@ mod tests {
     use super::*;
 
     fn pod(uid: &str, numbers: &[u32]) -> Pod {
-        let starts = numbers.iter().map(|&number| Start { number, ..Start::default() });
+        let starts = numbers.iter().map(|&number| Start {
+            number,
+            ..Start::default()
+        });
         let container = Container {
             name: "manager".into(),
             restarts: numbers.last().copied(),
             starts: starts.collect(),
             ..Container::default()
         };
-        Pod { uid: uid.into(), containers: vec![container], ..Pod::default() }
+        Pod {
+            uid: uid.into(),
+            containers: vec![container],
+            ..Pod::default()
+        }
     }
 
     fn observed(pods: Vec<Pod>) -> Observed {
-        Observed { schema: SCHEMA, pods, ..Observed::default() }
+        Observed {
+            schema: SCHEMA,
+            pods,
+            ..Observed::default()
+        }
     }
 
     #[test]
@@ -210,8 +224,11 @@ mod tests {
         let uids: Vec<&str> = seen.pods.iter().map(|pod| pod.uid.as_str()).collect();
         assert_eq!(uids, ["a", "b", "c"]);
         assert!(seen.pods[0].gone);
-        let numbers: Vec<u32> =
-            seen.pods[1].containers[0].starts.iter().map(|start| start.number).collect();
+        let numbers: Vec<u32> = seen.pods[1].containers[0]
+            .starts
+            .iter()
+            .map(|start| start.number)
+            .collect();
         assert_eq!(numbers, [0, 1, 2]);
         assert_eq!(seen.pods[1].containers[0].restarts, Some(2));
     }
