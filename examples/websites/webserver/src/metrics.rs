@@ -7,16 +7,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub struct Metrics {
     visits: AtomicU64,
+    synthetic: AtomicU64,
     by_class: [AtomicU64; 4],
     bytes: AtomicU64,
     handshake_failures: AtomicU64,
 }
 
 impl Metrics {
-    /// Counts one request for the site. Called exactly once for each of them, and for nothing
-    /// else (probes come in at another port); the count test of the e2e suite relies on it.
+    /// Counts one request for the site.
     pub fn record_visit(&self) -> u64 {
         self.visits.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Counts one request of a synthetic monitor. Called exactly once for each of them, and for
+    /// nothing else; the count test of the e2e suite relies on it.
+    pub fn record_synthetic(&self) -> u64 {
+        self.synthetic.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Counts an answer.
@@ -40,6 +46,7 @@ impl Metrics {
             let _ = writeln!(text, "{name}{labels} {value}");
         };
         line("webserver_visits_total", "", &self.visits);
+        line("webserver_synthetic_total", "", &self.synthetic);
         for (class, count) in (2..).zip(&self.by_class) {
             line(
                 "webserver_answers_total",

@@ -115,7 +115,12 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 fn respond<B>(site: &Site, metrics: &Metrics, request: &Request<B>) -> Response<Full<Bytes>> {
-    let visit = metrics.record_visit();
+    // Monitors that call all the time are no visitors.
+    let visit = if request.headers().contains_key("x-synthetic-monitor") {
+        metrics.record_synthetic()
+    } else {
+        metrics.record_visit()
+    };
     let known = request.headers().get(hyper::header::IF_NONE_MATCH);
     let answer = site.answer(Question {
         method: request.method().as_str(),
