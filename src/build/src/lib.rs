@@ -7,6 +7,7 @@ mod error;
 mod foreign;
 mod git;
 mod go;
+mod image;
 mod keep;
 mod lock;
 mod program;
@@ -20,11 +21,13 @@ pub use component::{Component, Context, GoBuild};
 pub use env::{EnvOptions, env};
 pub use error::Error;
 pub use foreign::{Foreign, bundle};
+pub use image::{Builder, Contents, ImageSpec, write_image};
 pub use wrapper::{is_rustc_wrapper, rustc_wrapper};
 
-/// TODO image
-#[derive(Clone, Debug)]
-pub struct ImageSpec;
+/// The launcher: a static program for this machine.
+pub fn launcher_bytes() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/podcov-launcher"))
+}
 
 /// Builds a component instrumented, learns its identity and writes its
 /// bundle, with an image if one is asked for.
