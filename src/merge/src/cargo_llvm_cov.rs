@@ -32,15 +32,31 @@ pub struct LaidOut {
     pub command: String,
 }
 
+impl std::fmt::Display for LaidOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plural = |number: usize| if number == 1 { "" } else { "s" };
+        let LaidOut {
+            profiles,
+            programs,
+            command,
+        } = self;
+        let (some, more) = (plural(*profiles), plural(*programs));
+        write!(
+            f,
+            "{profiles} profile{some} of {programs} program{more}: {command}"
+        )
+    }
+}
+
 /// Copies the Rust profiles of a merged run that count, and the programs they
 /// come from, into `dir` as cargo-llvm-cov expects them in its target folder.
 ///
 /// What an earlier call left there is removed; what others left is not, and
 /// counts with it. Call it after [`crate::merge`], which decides what counts.
 pub fn lay_out_for_cargo_llvm_cov(
+    ledger: &Ledger,
     components: &[(Bundle, PathBuf)],
     evidence: &Path,
-    ledger: &Ledger,
     dir: &Path,
 ) -> Result<LaidOut, Error> {
     let debug = dir.join("debug");

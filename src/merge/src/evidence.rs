@@ -14,6 +14,9 @@ use sha2::{Digest, Sha256};
 use crate::Error;
 use crate::quarantine::{Quarantine, relative};
 
+/// No profile of one process is larger; what is was not written by one.
+const MAX_FILE: u64 = 2 << 30;
+
 /// One build of one component, with the files it left.
 pub(crate) struct Build {
     /// Index into the job's components.
@@ -149,9 +152,18 @@ fn look(file: &File, path: &Path) -> Verdict<podcov_profile::Classified> {
             "its path leaves the folder of evidence".to_owned(),
         ));
     }
-    // A link that a pod left could point anywhere.
-    let is_file = fs::symlink_metadata(path).is_ok_and(|kind| kind.is_file());
-    if !is_file {
+    // A link that a pod left could point anywhere, and a file may claim to be
+    // larger than memory without taking any space.
+    let kind = fs::symlink_metadata(path)
+        .ok()
+        .filter(|kind| kind.is_file());
+    if kind.as_ref().is_some_and(|kind| kind.len() > MAX_FILE) {
+        return Err(rejected(format!(
+            "it is larger than {} GiB",
+            MAX_FILE >> 30
+        )));
+    }
+    if kind.is_none() {
         return Err(rejected(
             "it is no file in the folder of evidence".to_owned(),
         ));

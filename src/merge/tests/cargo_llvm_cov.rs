@@ -164,7 +164,7 @@ fn cargo_llvm_cov_reports_on_what_we_collected() {
     let target = test.path("op/target/llvm-cov-target");
     let lay_out = || {
         let evidence = test.path("evidence");
-        lay_out_for_cargo_llvm_cov(&test.components, &evidence, &test.ledger, &target).unwrap()
+        lay_out_for_cargo_llvm_cov(&test.ledger, &test.components, &evidence, &target).unwrap()
     };
     lay_out();
     // A second time must not double what is there.

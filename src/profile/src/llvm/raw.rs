@@ -29,7 +29,7 @@ use crate::bytes::{Endian, Malformed, Reader, hex};
 pub const VERSIONS: std::ops::RangeInclusive<u64> = 8..=11;
 
 /// No program has names of this size; a claim above it is not believed.
-const MAX_NAMES: u64 = 1 << 30;
+const MAX_NAMES: u64 = 256 << 20;
 /// Deflate cannot do better than 1032 to 1.
 const MAX_INFLATION: u64 = 1032;
 /// A GNU build id has 20 bytes, a UUID 16; LLVM sets no limit.
