@@ -216,6 +216,12 @@ pub enum Error {
     /// kubectl could not be run, or refuses the base.
     #[error(transparent)]
     Kubectl(podcov_process::Error),
+    /// kubectl cannot read the manifests.
+    #[error("kubectl cannot read the manifests: {said}")]
+    Unreadable {
+        /// What it said.
+        said: String,
+    },
     /// kubectl printed something else than objects.
     #[error("expected kubectl to print objects as JSON: {source}")]
     Answer {

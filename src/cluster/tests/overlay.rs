@@ -4,42 +4,19 @@
 //! measured, the others are the base. The snapshot beside it is what the user
 //! gets. Every case is also rendered on top of its own result.
 
+#[path = "overlay/program.rs"]
+mod program;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use podcov_cluster::overlay::{Base, Component, CreatedBy, Error, Rendered, Spec, render};
-use podcov_process::{Cancel, Silent, find_program};
+use podcov_process::{Cancel, Silent};
 use podcov_profile::names::Kind;
+use program::kubectl;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// kubectl from PATH, else the one in podcov's own Kubernetes.
-fn kubectl() -> PathBuf {
-    if let Some(program) = find_program("kubectl") {
-        return program;
-    }
-    let home = std::env::var_os("HOME")
-        .map(PathBuf::from)
-        .unwrap_or_default();
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or(home.join(".cache"), PathBuf::from);
-    let own = cache.join("podcov/build/podcov-kubernetes");
-    assert!(
-        own.exists(),
-        "expected kubectl on PATH or podcov's own Kubernetes at {}; `cargo run -- cluster up` \
-         builds it",
-        own.display()
-    );
-    let dir =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kubectl-{}", std::process::id()));
-    fs::create_dir_all(&dir).unwrap();
-    let link = dir.join("kubectl");
-    if !link.exists() {
-        // Another test's thread may have made it in between.
-        let _ = std::os::unix::fs::symlink(own, &link);
-    }
-    link
-}
 
 /// The first document of a case.
 #[derive(Deserialize)]
@@ -405,9 +382,8 @@ fn the_patch_for_created_pods_survives_expansion() {
     let mut bench = Bench::new(&text.unwrap());
     bench.spec.host_path = "/data/$(HOME)/$$x/$".into();
     let rendered = bench.render(&bench.manifests(), "out").unwrap();
-    let objects = rendered.yaml.split("\n---\n");
-    let objects: Vec<Value> = objects
-        .map(|o| serde_yaml_ng::from_str(o).unwrap())
+    let objects: Vec<_> = serde_yaml_ng::Deserializer::from_str(&rendered.yaml)
+        .map(|document| Value::deserialize(document).unwrap())
         .collect();
     let env = objects[0]
         .pointer("/spec/template/spec/containers/0/env")
@@ -423,4 +399,114 @@ fn the_patch_for_created_pods_survives_expansion() {
         patch.pointer("/spec/volumes/0/hostPath/path").unwrap(),
         "/data/$(HOME)/$$x/$"
     );
+}
+
+#[test]
+fn the_example_composition_is_measured_as_a_whole() {
+    let case = "components:
+- {name: website-operator, image: localhost/website-operator, profileImage: p:1, workloads: ['Deployment/website-operator:manager']}
+- {name: certificate-operator, image: 'localhost/certificate-operator:dev', profileImage: p:2}
+- {name: webserver, kind: workload, image: 'localhost/webserver:dev', profileImage: p:3, createdBy: [website-operator, WEBSITE_POD_PATCH, webserver]}
+- {name: sitectl, kind: client, image: 'localhost/sitectl:dev', profileImage: p:4}
+---
+";
+    let bench = Bench::new(case);
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/websites/manifests");
+    let rendered = bench.render(&Base::Kustomization(example), "out").unwrap();
+    let patched = rendered.patched.iter();
+    let patched: Vec<_> = patched
+        .map(|p| format!("{}/{}:{}", p.kind, p.name, p.container))
+        .collect();
+    assert_eq!(
+        patched,
+        [
+            "Deployment/certificate-operator:manager",
+            "Deployment/website-operator:manager",
+            "Job/welcome:sitectl"
+        ]
+    );
+    assert_eq!(rendered.warnings, Vec::<String>::new());
+}
+
+/// The objects that `kubectl kustomize` makes of a folder, by kind.
+fn kustomized(dir: &Path) -> Vec<Value> {
+    let run = podcov_process::Run::new(kubectl())
+        .arg("kustomize")
+        .arg(dir);
+    let yaml = run.run().unwrap().text();
+    let documents = serde_yaml_ng::Deserializer::from_str(&yaml);
+    let mut all: Vec<_> = documents.map(|d| Value::deserialize(d).unwrap()).collect();
+    all.sort_by_key(|object| object["kind"].to_string());
+    all
+}
+
+#[test]
+fn the_components_by_hand_do_what_the_generated_overlay_does() {
+    let pod = json!({"containers": [
+        {"name": "main", "image": "localhost/op-profile:dev", "imagePullPolicy": "IfNotPresent"},
+        {"name": "other", "image": "other", "env": [{"name": "A", "value": "b"}]},
+    ], "volumes": [{"name": "v", "emptyDir": {}}]});
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": pod});
+    let mut bases = vec![
+        json!({"apiVersion": "v1", "kind": "Pod", "spec": pod}),
+        json!({"apiVersion": "batch/v1", "kind": "CronJob",
+               "spec": {"jobTemplate": {"spec": {"template": template}}}}),
+    ];
+    for (version, kind) in [
+        ("apps/v1", "Deployment"),
+        ("apps/v1", "StatefulSet"),
+        ("apps/v1", "DaemonSet"),
+        ("apps/v1", "ReplicaSet"),
+        ("batch/v1", "Job"),
+    ] {
+        bases.push(json!({"apiVersion": version, "kind": kind, "spec": {"template": template}}));
+    }
+    for base in &mut bases {
+        base["metadata"] = json!({"name": "op"});
+    }
+    let text = "components: [{name: website-operator, image: localhost/op, profileImage: localhost/op-profile:dev}]\n\
+                hostPath: /var/lib/podcov/evidence\n---\n";
+    let bases: Vec<_> = bases.iter().map(Value::to_string).collect();
+    let mut bench = Bench::new(&(text.to_owned() + &bases.join("\n")));
+    bench.spec.run = "by-hand".into();
+    // `settings.yaml` calls the container `manager`.
+    let base = fs::read_to_string(bench.path("base.yaml")).unwrap();
+    let base = base.replace(r#""name":"main""#, r#""name":"manager""#);
+    fs::write(bench.path("base.yaml"), base).unwrap();
+    let rendered = bench.render(&bench.manifests(), "out").unwrap();
+    assert_eq!(rendered.patched.len(), bases.len());
+
+    let overlays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../overlays");
+    for (name, text) in files(&overlays) {
+        let file = bench.path("overlays").join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+    fs::create_dir(bench.path("hand")).unwrap();
+    let hand = "resources: [../out/base, ../overlays/example/settings.yaml]\n\
+                components: [../overlays/profile-volume, ../overlays/environment]\n";
+    let settings = bench.path("overlays/example/settings.yaml");
+    fs::copy(settings, bench.path("hand/settings.yaml")).unwrap();
+    let hand = hand.replace("../overlays/example/settings.yaml", "settings.yaml");
+    fs::write(bench.path("hand/kustomization.yaml"), hand).unwrap();
+
+    let mut generated = kustomized(&bench.path("out"));
+    for object in &mut generated {
+        // The components cannot make a key of the container's name.
+        for path in ["", "/spec/template", "/spec/jobTemplate/spec/template"] {
+            let path = format!("{path}/metadata/annotations");
+            if let Some(Value::Object(annotations)) = object.pointer_mut(&path) {
+                annotations.remove("podcov.dev/component.manager");
+            }
+        }
+    }
+    assert_eq!(kustomized(&bench.path("hand")), generated);
+}
+
+#[test]
+fn the_example_to_be_copied_renders() {
+    let overlays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../overlays");
+    let run = podcov_process::Run::new(kubectl()).arg("kustomize");
+    let yaml = run.arg(overlays.join("example")).run().unwrap().text();
+    insta::assert_snapshot!(yaml);
 }

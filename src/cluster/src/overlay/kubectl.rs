@@ -51,15 +51,17 @@ impl Kubectl<'_> {
 }
 
 fn objects(run: Run<'_>) -> Result<Vec<Value>, Error> {
-    let done = match run.run() {
-        Ok(done) => done,
-        Err(podcov_process::Error::Failed { tail, .. })
-            if tail.iter().any(|line| line.contains("no objects passed")) =>
-        {
+    let done = run.allow_failure().run()?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        if said.contains("no objects passed") {
             return Ok(Vec::new());
         }
-        Err(error) => return Err(error.into()),
-    };
+        // Its output is no part of the message: what it read before.
+        return Err(Error::Unreadable {
+            said: said.trim().to_owned(),
+        });
+    }
     let mut all = Vec::new();
     for object in serde_json::Deserializer::from_slice(&done.stdout).into_iter() {
         all.push(object.map_err(|source| Error::Answer { source })?);
