@@ -38,6 +38,8 @@ use node::Report;
 /// How long a node may take until it is ready; it takes 10 s on a machine that
 /// does nothing else.
 const COMES_UP: Duration = Duration::from_secs(180);
+/// How long one that was ready may take to answer.
+const ANSWERS: Duration = Duration::from_secs(15);
 /// Unix sockets have short paths: 108 bytes with all that comes below.
 const LONGEST_STATE: usize = 70;
 /// Written when the node is ready; a node without it was never finished.
@@ -126,7 +128,7 @@ impl Embedded {
     }
 
     /// Whether there is a node that this process may use as it is.
-    fn reusable(&self) -> Result<bool, Error> {
+    fn reusable(&self, cancel: &Cancel) -> Result<bool, Error> {
         let Some(mark) = self.mark() else {
             return Ok(false);
         };
@@ -147,7 +149,16 @@ impl Embedded {
             None => {}
         }
         let current = program::built().is_some_and(|program| program.key() == mark.program);
-        Ok(current && self.answers().unwrap_or(false))
+        // A busy machine may be late with an answer; that is no reason to throw
+        // away a cluster with all that is in it.
+        let begin = Instant::now();
+        while current && begin.elapsed() < ANSWERS {
+            if self.answers().unwrap_or(false) {
+                return Ok(true);
+            }
+            cancel.sleep(Duration::from_millis(200))?;
+        }
+        Ok(false)
     }
 
     /// Whether the node is ready for pods, by its own word and by the API's.
@@ -228,10 +239,12 @@ impl Embedded {
                 return Err(failed(format!("{} fails again and again", process.name)));
             }
             let pending = report.pending();
-            let waiting = if pending.is_empty() {
-                "the node".to_owned()
-            } else {
-                pending.join(", ")
+            let waiting = match pending.as_slice() {
+                [] => "the node".to_owned(),
+                [first, second, third, more @ ..] if !more.is_empty() => {
+                    format!("{first}, {second}, {third} and {} more", more.len())
+                }
+                few => few.join(", "),
             };
             progress.status(&format!("waiting for {waiting}"));
             if report.all_ready() && self.answers().unwrap_or(false) {
@@ -315,7 +328,7 @@ impl Cluster for Embedded {
         needs_root()?;
         let _lock = self.lock(progress, cancel)?;
         self.make_evidence()?;
-        if self.reusable()? {
+        if self.reusable(cancel)? {
             return self.sees_evidence();
         }
         if node::find(&self.state).is_some() {
@@ -336,8 +349,16 @@ impl Cluster for Embedded {
 
     fn down(&self, progress: &dyn Progress) -> Result<(), Error> {
         needs_root()?;
-        progress.status(&format!("removing cluster `{}`", self.name));
         let _lock = self.lock(progress, &Cancel::new())?;
+        let made_to_stay = self.mark().is_some_and(|mark| mark.owner.is_none());
+        if made_to_stay && !self.keep && node::find(&self.state).is_some() {
+            progress.note(&format!(
+                "cluster `{}` was up before and stays; `podcov cluster down` removes it",
+                self.name
+            ));
+            return Ok(());
+        }
+        progress.status(&format!("removing cluster `{}`", self.name));
         self.remove()
     }
 
@@ -376,6 +397,7 @@ impl Cluster for Embedded {
         if let Err(error) = &version {
             detail.push(error.to_string());
         }
+        detail.push(format!("logs: {}", self.logs().display()));
         let state = if ready { State::Ready } else { State::Broken };
         Ok(Status {
             state,

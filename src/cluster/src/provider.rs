@@ -235,7 +235,9 @@ pub trait Cluster: Send + Sync {
     /// Makes it ready. One that is ready stays as it is. On an error or a
     /// request to stop, nothing of what was begun is left.
     fn up(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<(), Error>;
-    /// Removes it with everything that belongs to it. None is fine, too.
+    /// Removes it with everything that belongs to it. None is fine, too. With
+    /// settings that do not `keep` it, an embedded cluster that was made to stay
+    /// stays: a run that found it there leaves it there.
     fn down(&self, progress: &dyn Progress) -> Result<(), Error>;
     /// How it is.
     fn status(&self) -> Result<Status, Error>;

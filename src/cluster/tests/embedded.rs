@@ -211,13 +211,18 @@ fn two_stand_side_by_side() {
     assert_no_traces_since(&before);
 }
 
-/// Stops when a status with `at` comes.
-struct StopAt(&'static str, Cancel);
+/// Asks to stop when the status has changed so many times.
+struct StopAfter(Mutex<(usize, String)>, Cancel);
 
-impl Progress for StopAt {
+impl Progress for StopAfter {
     fn status(&self, text: &str) {
-        if text.contains(self.0) {
-            self.1.set();
+        let mut seen = self.0.lock().unwrap();
+        if seen.1 != text {
+            seen.1 = text.to_owned();
+            match seen.0.checked_sub(1) {
+                Some(left) => seen.0 = left,
+                None => self.1.set(),
+            }
         }
     }
 
@@ -230,19 +235,34 @@ fn a_request_to_stop_at_any_step_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = embedded("test-stop", folder.path());
     let before = Traces::take();
-    for at in [
-        "starting the node",
-        "waiting for containerd",
-        "waiting for kube-proxy",
-        "the node",
-    ] {
+    // Starting, waiting for all of it, and two of the steps on the way up.
+    for changes in 0..4 {
         let cancel = Cancel::new();
-        match cluster.up(&StopAt(at, cancel.clone()), &cancel) {
+        let progress = StopAfter(Mutex::new((changes, String::new())), cancel.clone());
+        match cluster.up(&progress, &cancel) {
             Err(Error::Cancelled(_)) => {}
-            other => panic!("at {at:?}: {other:?}"),
+            other => panic!("after {changes} changes: {other:?}"),
         }
         assert_no_traces_since(&before);
     }
+}
+
+#[test]
+fn a_run_leaves_a_cluster_that_was_made_to_stay() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let before = Traces::take();
+    let mut settings = Settings::new("test-stay", folder.path().join("evidence"));
+    settings.provider = Provider::Embedded;
+    let run = Embedded(select(settings.clone()).unwrap());
+    settings.keep = true;
+    let stay = Embedded(select(settings).unwrap());
+    up(&*stay);
+    up(&*run);
+    down(&*run);
+    assert_eq!(stay.status().unwrap().state, State::Ready);
+    down(&*stay);
+    assert_no_traces_since(&before);
 }
 
 #[test]

@@ -494,10 +494,14 @@ path = "{state}/containerd/opt"
     }
 
     fn process(&self, name: &str, args: Vec<String>, after: &[&str], ready: Value) -> Value {
-        let mut path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
-        if let Some(folder) = self.tools.containerd.parent() {
-            path = format!("{}:{path}", folder.display());
-        }
+        let mut path = self
+            .tools
+            .folders
+            .iter()
+            .fold(String::new(), |path, folder| {
+                format!("{path}{}:", folder.display())
+            });
+        path.push_str("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         // Nothing of the user's own: no proxies, no GOCOVERDIR, no locale.
         let env = [
             format!("PATH={path}"),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use podcov_process::{Cancel, Run};
+use podcov_process::{Cancel, Run, find_program};
 
 use crate::provider::Error;
 
@@ -58,7 +58,8 @@ pub(crate) fn all_there(list: &str, refs: &[String], archive: &Path) -> Result<(
 }
 
 fn ctr(socket: &Path) -> Run<'static> {
-    Run::new("ctr")
+    // A user's PATH may lack the system's own folders.
+    Run::new(find_program("ctr").unwrap_or_else(|| "ctr".into()))
         .arg("--address")
         .arg(socket)
         .args(["--namespace", "k8s.io"])

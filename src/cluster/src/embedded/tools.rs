@@ -1,6 +1,7 @@
 //! What a node takes from the distribution: container runtime, network plugins
 //! and iptables. Installed through apt where that is possible.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(crate) struct Tools {
     pub containerd_major: u32,
     /// Folder of the network plugins.
     pub plugins: PathBuf,
+    /// Where these and the programs they call are, for PATH.
+    pub folders: BTreeSet<PathBuf>,
 }
 
 /// Something a node needs: how it is found, and the package that has it.
@@ -94,7 +97,12 @@ pub(crate) fn find(progress: &dyn Progress, cancel: &Cancel) -> Result<Tools, Er
         .timeout(limit)
         .run()?
         .text();
+    let folders = ["containerd", "containerd-shim-runc-v2", "runc", "iptables"]
+        .iter()
+        .filter_map(|name| Some(find_program(name)?.parent()?.to_owned()))
+        .collect();
     Ok(Tools {
+        folders,
         containerd_major: major(&version).ok_or_else(|| {
             Error::Other(format!(
                 "expected a version from `containerd --version`, found `{version}`"
