@@ -63,14 +63,18 @@ pub enum Command {
     /// Leaves everything in `profiles/<run id>/`. When the e2e command fails, evidence is collected
     /// and reported all the same, and the exit status is 5. Ctrl-C stops the suite, collects what
     /// there is, and takes the cluster down; a second Ctrl-C skips the collecting.
-    #[command(after_help = "Examples:\n  podcov run\n  podcov run --keep-cluster\n  podcov run -- cargo test --test e2e scaling")]
+    #[command(
+        after_help = "Examples:\n  podcov run\n  podcov run --keep-cluster\n  podcov run -- cargo test --test e2e scaling"
+    )]
     Run(Run),
     /// Run a command on this machine and report what it covered
     ///
     /// Sets the variables that the runtimes of Rust and Go read, collects what the command's
     /// processes leave and, when their binaries are known, reports. The exit status is the
     /// command's, unless podcov fails.
-    #[command(after_help = "Examples:\n  podcov exec -- ./target/debug/server --port 0\n  podcov exec --evidence /tmp/e -- ./run-tests.sh")]
+    #[command(
+        after_help = "Examples:\n  podcov exec -- ./target/debug/server --port 0\n  podcov exec --evidence /tmp/e -- ./run-tests.sh"
+    )]
     Exec(Exec),
     /// Build instrumented programs and images; begins a new run
     Build,
@@ -97,7 +101,9 @@ pub enum Command {
     /// Check the thresholds
     Gate,
     /// Print the variables that make your own build an instrumented one
-    #[command(after_help = "Examples:\n  eval \"$(podcov env --language rust)\" && cargo build\n  eval \"$(podcov env --language go --out /tmp/podcov-go)\" && make manager")]
+    #[command(
+        after_help = "Examples:\n  eval \"$(podcov env --language rust)\" && cargo build\n  eval \"$(podcov env --language go --out /tmp/podcov-go)\" && make manager"
+    )]
     Env(Env),
     /// Make the bundle of binaries that were built elsewhere
     Bundle(Bundle),
@@ -138,7 +144,7 @@ pub struct Run {
 /// `podcov exec`.
 #[derive(Debug, Args)]
 pub struct Exec {
-    /// Keep the evidence here; default: a new run below `profiles`
+    /// Use this folder instead of a new run below `profiles`; what is in it adds up
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
     /// Name of the component
@@ -169,7 +175,11 @@ pub enum Cluster {
     /// Run kubectl on it
     Kubectl {
         /// Arguments of kubectl.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARG")]
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARG"
+        )]
         args: Vec<OsString>,
     },
 }
@@ -237,6 +247,9 @@ pub struct Env {
     /// Where files that the build needs are written; default: `.podcov/env`
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Link dynamically, as your build does by default; else a static program comes out
+    #[arg(long)]
+    pub dynamic: bool,
     /// Rust: count only these crates; default: the members of the workspace
     #[arg(long = "crate", value_name = "NAME")]
     pub crates: Vec<String>,
@@ -251,9 +264,12 @@ pub struct Bundle {
     /// Name of the component; default: the binary's name
     #[arg(long, value_name = "NAME")]
     pub component: Option<String>,
-    /// Where its sources are; default: this folder
+    /// Where its sources are; default: the repository around this folder
     #[arg(long, value_name = "DIR")]
     pub source_root: Option<PathBuf>,
+    /// Put the bundle below this folder; default: the newest run's
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// The instrumented programs
     #[arg(required = true, value_name = "BINARY")]
     pub binaries: Vec<PathBuf>,

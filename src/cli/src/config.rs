@@ -35,20 +35,34 @@ pub struct Config {
 impl Config {
     /// Finds `podcov.toml` in `start` or the nearest folder above it.
     pub fn find(start: &Path) -> Option<PathBuf> {
-        start.ancestors().map(|dir| dir.join(FILE_NAME)).find(|file| file.is_file())
+        start
+            .ancestors()
+            .map(|dir| dir.join(FILE_NAME))
+            .find(|file| file.is_file())
     }
 
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Config, Failure> {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::new(Exit::Usage, format!("cannot read `{}`: {error}", path.display()))
-                .help("`podcov init` writes one; `--config FILE` names one elsewhere")
+            Failure::new(
+                Exit::Usage,
+                format!("cannot read `{}`: {error}", path.display()),
+            )
+            .help("`podcov init` writes one; `--config FILE` names one elsewhere")
         })?;
         let root = std::path::absolute(path)
             .ok()
             .and_then(|path| path.parent().map(Path::to_path_buf))
             .unwrap_or_else(|| PathBuf::from("."));
         Self::parse(path, &text, root)
+    }
+
+    /// The configuration of a command that has no `podcov.toml`.
+    pub fn bare(name: &str, root: PathBuf) -> Result<Config, Failure> {
+        let text = format!(
+            "[composition]\nname = {name:?}\n[[component]]\nname = {name:?}\nlanguage = \"rust\"\n"
+        );
+        Self::parse(Path::new(FILE_NAME), &text, root)
     }
 
     fn parse(path: &Path, text: &str, root: PathBuf) -> Result<Config, Failure> {
@@ -76,7 +90,10 @@ impl Config {
             if let Some(typed) = typed {
                 *meant = duration(typed.get_ref()).ok_or_else(|| {
                     place
-                        .failure(typed.span(), format!("`{}` is no duration", typed.get_ref()))
+                        .failure(
+                            typed.span(),
+                            format!("`{}` is no duration", typed.get_ref()),
+                        )
                         .help("write it like `90s`, `15m` or `2h`")
                 })?;
             }
@@ -87,11 +104,6 @@ impl Config {
     /// A path of the file, absolute.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.root.join(path)
-    }
-
-    /// The component of this name.
-    pub fn component(&self, name: &str) -> Option<&Component> {
-        self.file.components.iter().find(|component| component.name.get_ref() == name)
     }
 
     /// The composition's name.
@@ -138,7 +150,9 @@ pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Opti
 fn nearest_of_message(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let found = quoted.next()?;
-    message.starts_with("unknown").then(|| nearest(found, quoted).map(str::to_owned))?
+    message
+        .starts_with("unknown")
+        .then(|| nearest(found, quoted).map(str::to_owned))?
 }
 
 /// The JSON schema of `podcov.toml`, for editors.
@@ -180,7 +194,9 @@ mod tests {
             ),
             format!("{HEAD}language = \"go\"\n[e2e]\ntimeout = \"soon\"\n"),
             format!("{HEAD}language = \"go\"\n[deploy]\nkustomization = \"nowhere\"\n"),
-            format!("{HEAD}language = \"go\"\n[cluster]\nprovider = \"existing\"\n"),
+            format!(
+                "{HEAD}language = \"go\"\n[cluster]\nprovider = \"embedded\"\nkubeconfig = \"k\"\n"
+            ),
             "[composition]\nname = \"web\"\n".to_owned(),
             "[composition\n".to_owned(),
         ];
@@ -199,7 +215,14 @@ mod tests {
     #[test]
     fn the_schema_knows_every_table() {
         let schema = schema();
-        for table in ["composition", "component", "cluster", "deploy", "e2e", "gate"] {
+        for table in [
+            "composition",
+            "component",
+            "cluster",
+            "deploy",
+            "e2e",
+            "gate",
+        ] {
             assert!(schema["properties"][table].is_object(), "{table}");
         }
     }

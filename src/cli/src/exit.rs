@@ -48,7 +48,11 @@ pub struct Failure {
 impl Failure {
     /// A failure with nothing to recommend.
     pub fn new(exit: Exit, message: impl std::fmt::Display) -> Self {
-        Failure { exit, message: message.to_string(), help: None }
+        Failure {
+            exit,
+            message: message.to_string(),
+            help: None,
+        }
     }
 
     /// Adds what to do next.

@@ -1,3 +1,92 @@
+//! podcov: coverage of end-to-end runs of Kubernetes operators.
+//!
+//! This file parses the command line and prints errors; `run.rs` is the
+//! pipeline, `steps.rs` its steps, `command/` the rest.
+#![forbid(unsafe_code)]
+
+mod args;
+mod command;
 mod config;
+mod e2e;
 mod exit;
-fn main() {}
+mod go_profiles;
+mod host;
+mod interrupt;
+mod reporting;
+mod run;
+mod session;
+mod steps;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Cli, Command};
+use crate::exit::{Exit, Failure};
+use crate::session::{Session, Which};
+
+fn main() -> ExitCode {
+    if podcov_build::is_rustc_wrapper() {
+        return podcov_build::rustc_wrapper(std::env::args_os().skip(1));
+    }
+    let cli = Cli::parse();
+    match dispatch(&cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            tell(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
+    let global = &cli.global;
+    let exit = match &cli.command {
+        Command::Init(args) => command::init::init(args, &ui::Ui::new(global.quiet))?,
+        Command::Run(args) => {
+            let session = Session::open(global, Which::New)?;
+            let options = run::Options {
+                keep_cluster: args.keep_cluster,
+                e2e: args.e2e.clone(),
+            };
+            run::whole(&session, &options)?
+        }
+        Command::Exec(args) => return command::exec::exec(global, args).map(ExitCode::from),
+        Command::Build => command::single::build(global)?,
+        Command::Overlay => command::single::overlay(global)?,
+        Command::Cluster { command } => command::cluster::cluster(global, command)?,
+        Command::Deploy => command::single::deploy(global)?,
+        Command::Test(args) => command::single::test(global, &args.e2e)?,
+        Command::Stop => command::single::stop(global)?,
+        Command::Collect => command::single::collect(global)?,
+        Command::Merge(args) => command::single::merge(global, args.cargo_llvm_cov.as_deref())?,
+        Command::Report(args) => command::single::report(global, args.format)?,
+        Command::Gate => command::single::gate(global)?,
+        Command::Env(args) => command::env::env(args)?,
+        Command::Bundle(args) => command::bundle::bundle(global, args)?,
+        Command::Schema => {
+            println!("{:#}", config::schema());
+            Exit::Fine
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "podcov",
+                &mut std::io::stdout(),
+            );
+            Exit::Fine
+        }
+    };
+    Ok(exit.into())
+}
+
+fn tell(failure: &Failure) {
+    let style = |text: &str| console::style(text.to_owned()).for_stderr().bold();
+    eprintln!("{}: {}", style("error").red(), failure.message);
+    if let Some(help) = &failure.help {
+        eprintln!("{}: {help}", style("help").cyan());
+    }
+    eprintln!("(exit {})", failure.exit as u8);
+}

@@ -16,6 +16,8 @@ pub struct Ui {
     terminal: bool,
     quiet: bool,
     times: Mutex<Vec<(String, Duration)>>,
+    /// The line that moves, while there is one; other lines go above it.
+    moving: Mutex<Option<ProgressBar>>,
 }
 
 /// A step that runs; ends by [`Step::done`], [`Step::warn`] or [`Step::fail`].
@@ -32,13 +34,22 @@ impl Ui {
     /// Decides by what stderr is.
     pub fn new(quiet: bool) -> Self {
         let terminal = console::Term::stderr().is_term() && !quiet;
-        Ui { terminal, quiet, times: Mutex::default() }
+        Ui {
+            terminal,
+            quiet,
+            times: Mutex::default(),
+            moving: Mutex::default(),
+        }
     }
 
     /// Something that is not a step's.
     pub fn say(&self, text: impl std::fmt::Display) {
-        if !self.quiet {
-            eprintln!("{text}");
+        if self.quiet {
+            return;
+        }
+        match self.moving.lock().ok().and_then(|bar| bar.clone()) {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
         }
     }
 
@@ -46,12 +57,17 @@ impl Ui {
     pub fn step(&self, name: &str, about: &str) -> Step<'_> {
         let bar = self.terminal.then(|| {
             let bar = ProgressBar::new_spinner();
-            if let Ok(look) = ProgressStyle::with_template("  {spinner} {prefix:11} {wide_msg} {elapsed}") {
+            if let Ok(look) =
+                ProgressStyle::with_template("  {spinner} {prefix:11} {wide_msg} {elapsed}")
+            {
                 bar.set_style(look);
             }
             bar.set_prefix(name.to_owned());
             bar.set_message(about.to_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
+            if let Ok(mut moving) = self.moving.lock() {
+                *moving = Some(bar.clone());
+            }
             bar
         });
         if !self.terminal && !self.quiet {
@@ -69,7 +85,10 @@ impl Ui {
 
     /// How long each step took so far, in their order.
     pub fn times(&self) -> Vec<(String, Duration)> {
-        self.times.lock().map(|times| times.clone()).unwrap_or_default()
+        self.times
+            .lock()
+            .map(|times| times.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -101,6 +120,9 @@ impl Step<'_> {
         let took = self.begin.elapsed();
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+            if let Ok(mut moving) = self.ui.moving.lock() {
+                *moving = None;
+            }
         }
         if !self.ui.quiet {
             let time = style(human_time(took)).dim().for_stderr();
@@ -124,16 +146,26 @@ impl Progress for Step<'_> {
         {
             *last = Instant::now();
             if !self.ui.quiet {
-                eprintln!("    {:<11} {text}  {}", self.name, human_time(self.begin.elapsed()));
+                eprintln!(
+                    "    {:<11} {text}  {}",
+                    self.name,
+                    human_time(self.begin.elapsed())
+                );
             }
         }
     }
 
     fn note(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.ui.say(format!("    {text}"))),
-            None => self.ui.say(format!("    {text}")),
-        }
+        self.ui.note(text);
+    }
+}
+
+/// For work that outlives a step, such as the watch over pods.
+impl Progress for Ui {
+    fn status(&self, _: &str) {}
+
+    fn note(&self, text: &str) {
+        self.say(format!("    {text}"));
     }
 }
 
@@ -169,7 +201,12 @@ mod tests {
 
     #[test]
     fn times_are_short() {
-        let cases = [(83, "0.1s"), (41_900, "41s"), (72_000, "1m 12s"), (7_380_000, "2h 03m")];
+        let cases = [
+            (83, "0.1s"),
+            (41_900, "41s"),
+            (72_000, "1m 12s"),
+            (7_380_000, "2h 03m"),
+        ];
         for (millis, expected) in cases {
             assert_eq!(human_time(Duration::from_millis(millis)), expected);
         }

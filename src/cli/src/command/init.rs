@@ -12,6 +12,34 @@ use crate::config::FILE_NAME;
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
+/// The overlay components, as `overlays/` has them.
+const OVERLAY_COMPONENTS: &[(&str, &str)] = &[
+    (
+        "environment/environment.yaml",
+        include_str!("../../../../overlays/environment/environment.yaml"),
+    ),
+    (
+        "environment/kustomization.yaml",
+        include_str!("../../../../overlays/environment/kustomization.yaml"),
+    ),
+    (
+        "environment/replacements.yaml",
+        include_str!("../../../../overlays/environment/replacements.yaml"),
+    ),
+    (
+        "profile-volume/kustomization.yaml",
+        include_str!("../../../../overlays/profile-volume/kustomization.yaml"),
+    ),
+    (
+        "profile-volume/replacements.yaml",
+        include_str!("../../../../overlays/profile-volume/replacements.yaml"),
+    ),
+    (
+        "profile-volume/volume.yaml",
+        include_str!("../../../../overlays/profile-volume/volume.yaml"),
+    ),
+];
+
 /// A program of the repository.
 struct Program {
     name: String,
@@ -27,7 +55,10 @@ struct Program {
 /// Runs the command.
 pub fn init(args: &Init, ui: &Ui) -> Result<Exit, Failure> {
     let root = args.dir.canonicalize().map_err(|error| {
-        Failure::new(Exit::Usage, format!("cannot look at `{}`: {error}", args.dir.display()))
+        Failure::new(
+            Exit::Usage,
+            format!("cannot look at `{}`: {error}", args.dir.display()),
+        )
     })?;
     let mut programs = rust_programs(&root, ui);
     programs.extend(go_programs(&root, ui));
@@ -46,16 +77,37 @@ pub fn init(args: &Init, ui: &Ui) -> Result<Exit, Failure> {
         .unwrap_or(manifests.containers);
     assign(&mut programs, &containers);
     for program in &programs {
-        let Program { name, language, kind, .. } = program;
-        ui.say(format!("found   {language} program `{name}`  → component ({kind})"));
+        let Program {
+            name,
+            language,
+            kind,
+            ..
+        } = program;
+        ui.say(format!(
+            "found   {language} program `{name}`  → component ({kind})"
+        ));
         if let Some(container) = &program.container {
-            let Container { kind, workload, name, image, .. } = container;
-            ui.say(format!("found   {kind}/{workload} container {name}, image {image}"));
+            let Container {
+                kind,
+                workload,
+                name,
+                image,
+                ..
+            } = container;
+            ui.say(format!(
+                "found   {kind}/{workload} container {name}, image {image}"
+            ));
         }
     }
     let e2e = e2e_command(&root);
     let below = |path: &Path| path.strip_prefix(&root).unwrap_or(path).to_path_buf();
-    let text = podcov_toml(&root, &programs, kustomization.as_deref().map(below), &containers, &e2e);
+    let text = podcov_toml(
+        &root,
+        &programs,
+        kustomization.as_deref().map(below),
+        &containers,
+        &e2e,
+    );
     let mut files = vec![(PathBuf::from(FILE_NAME), text)];
     if let Some(dir) = &kustomization {
         files.extend(overlay_files(&below(dir)));
@@ -80,7 +132,13 @@ fn rust_programs(root: &Path, ui: &Ui) -> Vec<Program> {
         return Vec::new();
     }
     let run = Run::new("cargo")
-        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--offline",
+        ])
         .current_dir(root);
     let Ok(done) = run.run() else {
         ui.say("note    `cargo metadata` failed; Rust programs were not looked at");
@@ -91,19 +149,31 @@ fn rust_programs(root: &Path, ui: &Ui) -> Vec<Program> {
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let uses = |name: &str| {
             let dependencies = package["dependencies"].as_array();
-            dependencies.into_iter().flatten().any(|d| d["name"] == name)
+            dependencies
+                .into_iter()
+                .flatten()
+                .any(|d| d["name"] == name)
         };
-        let kind = if uses("kube") { Kind::Operator } else { Kind::Client };
+        let kind = if uses("kube") {
+            Kind::Operator
+        } else {
+            Kind::Client
+        };
         let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap_or_default());
         for target in package["targets"].as_array().into_iter().flatten() {
-            let bin = target["kind"].as_array().is_some_and(|k| k.iter().any(|k| k == "bin"));
+            let bin = target["kind"]
+                .as_array()
+                .is_some_and(|k| k.iter().any(|k| k == "bin"));
             let name = target["name"].as_str().unwrap_or_default();
             if bin && name != "xtask" {
                 found.push(Program {
                     name: name.to_owned(),
                     language: Language::Rust,
                     kind,
-                    manifest: manifest.strip_prefix(root).unwrap_or(&manifest).to_path_buf(),
+                    manifest: manifest
+                        .strip_prefix(root)
+                        .unwrap_or(&manifest)
+                        .to_path_buf(),
                     package: package["name"].as_str().unwrap_or_default().to_owned(),
                     container: None,
                 });
@@ -123,31 +193,53 @@ fn go_programs(root: &Path, ui: &Ui) -> Vec<Program> {
     let mut found = Vec::new();
     for module in modules {
         let format = "{{if eq .Name \"main\"}}{{.Dir}}\t{{.Module.Path}}{{end}}";
-        let run = Run::new("go").args(["list", "-e", "-f", format, "./..."]).current_dir(&module);
+        let run = Run::new("go")
+            .args(["list", "-e", "-f", format, "./..."])
+            .current_dir(&module);
         let Ok(done) = run.run() else {
-            ui.say(format!("note    `go list` failed in {}; it was not looked at", module.display()));
+            ui.say(format!(
+                "note    `go list` failed in {}; it was not looked at",
+                module.display()
+            ));
             continue;
         };
         let go_mod = std::fs::read_to_string(module.join("go.mod")).unwrap_or_default();
         let operator = go_mod.contains("sigs.k8s.io/controller-runtime");
         for line in done.text().lines() {
-            let Some((dir, path)) = line.split_once('\t') else { continue };
-            let below = Path::new(dir).strip_prefix(&module).unwrap_or(Path::new(""));
+            let Some((dir, path)) = line.split_once('\t') else {
+                continue;
+            };
+            let below = Path::new(dir)
+                .strip_prefix(&module)
+                .unwrap_or(Path::new(""));
             let helper = ["hack", "tools", "test", "tests", "examples"];
-            if below.iter().next().is_some_and(|first| helper.iter().any(|h| first == *h)) {
+            if below
+                .iter()
+                .next()
+                .is_some_and(|first| helper.iter().any(|h| first == *h))
+            {
                 continue;
             }
             // `cmd/main.go` and `main.go` are the module's own program.
             let generic = ["", "cmd", "manager", "main", "operator"];
             let last = below.file_name().map(|n| n.to_string_lossy().into_owned());
-            let name = last.filter(|n| !generic.contains(&n.as_str())).unwrap_or_else(|| {
-                let base = path.rsplit('/').find(|part| !is_version(part)).unwrap_or(path);
-                base.to_owned()
-            });
+            let name = last
+                .filter(|n| !generic.contains(&n.as_str()))
+                .unwrap_or_else(|| {
+                    let base = path
+                        .rsplit('/')
+                        .find(|part| !is_version(part))
+                        .unwrap_or(path);
+                    base.to_owned()
+                });
             found.push(Program {
                 name: component_name(&name),
                 language: Language::Go,
-                kind: if operator { Kind::Operator } else { Kind::Client },
+                kind: if operator {
+                    Kind::Operator
+                } else {
+                    Kind::Client
+                },
                 manifest: module.strip_prefix(root).unwrap_or(&module).to_path_buf(),
                 package: format!("./{}", below.display()),
                 container: None,
@@ -171,7 +263,8 @@ fn sub_folders(root: &Path) -> Vec<PathBuf> {
 }
 
 fn is_version(part: &str) -> bool {
-    part.strip_prefix('v').is_some_and(|n| n.chars().all(|c| c.is_ascii_digit()) && !n.is_empty())
+    part.strip_prefix('v')
+        .is_some_and(|n| n.chars().all(|c| c.is_ascii_digit()) && !n.is_empty())
 }
 
 fn component_name(name: &str) -> String {
@@ -189,8 +282,13 @@ fn assign(programs: &mut [Program], containers: &[Container]) {
             .find(|c| image_name(&c.image) == name || c.workload == *name || c.name == *name)
             .cloned();
     }
-    let taken: Vec<Container> = programs.iter().filter_map(|p| p.container.clone()).collect();
-    let mut free = containers.iter().filter(|c| !taken.contains(c) && c.kind != "Job");
+    let taken: Vec<Container> = programs
+        .iter()
+        .filter_map(|p| p.container.clone())
+        .collect();
+    let mut free = containers
+        .iter()
+        .filter(|c| !taken.contains(c) && c.kind != "Job");
     let mut without = programs.iter_mut().filter(|p| p.container.is_none());
     if let (Some(container), None) = (free.next(), free.next())
         && let (Some(program), None) = (without.next(), without.next())
@@ -229,42 +327,87 @@ fn podcov_toml(
     containers: &[Container],
     e2e: &[String],
 ) -> String {
-    let name = root.file_name().map_or("composition".to_owned(), |n| n.to_string_lossy().into());
+    let name = root
+        .file_name()
+        .map_or("composition".to_owned(), |n| n.to_string_lossy().into());
     let mut text = String::new();
     let out = &mut text;
-    let _ = writeln!(out, "# What podcov measures here. `podcov schema` prints the JSON schema of this file.\n");
-    let _ = writeln!(out, "[composition]\n# Everything below is counted together under this name.");
+    let _ = writeln!(
+        out,
+        "# What podcov measures here. `podcov schema` prints the JSON schema of this file.\n"
+    );
+    let _ = writeln!(
+        out,
+        "[composition]\n# Everything below is counted together under this name."
+    );
     let _ = writeln!(out, "name = {}", quote(&component_name(&name)));
     for program in programs {
-        let Program { name, language, kind, manifest, package, container } = program;
-        let _ = writeln!(out, "\n[[component]]\nname = {}", quote(&component_name(name)));
+        let Program {
+            name,
+            language,
+            kind,
+            manifest,
+            package,
+            container,
+        } = program;
+        let _ = writeln!(
+            out,
+            "\n[[component]]\nname = {}",
+            quote(&component_name(name))
+        );
         let _ = writeln!(out, "language = \"{language}\"");
-        let _ = writeln!(out, "# operator: runs by itself; client: drives the others; workload: is created by one of them.");
+        let _ = writeln!(
+            out,
+            "# operator: runs by itself; client: drives the others; workload: is created by one of them."
+        );
         let _ = writeln!(out, "kind = \"{kind}\"");
         if *language == Language::Rust {
             let _ = writeln!(out, "manifest = {}", quote(&manifest.display().to_string()));
-            let _ = writeln!(out, "package = {}\nbinary = {}", quote(package), quote(name));
-            let _ = writeln!(out, "# crates = [\"…\"]     # the crates to count; default: the members of the workspace");
+            let _ = writeln!(
+                out,
+                "package = {}\nbinary = {}",
+                quote(package),
+                quote(name)
+            );
+            let _ = writeln!(
+                out,
+                "# crates = [\"…\"]     # the crates to count; default: the members of the workspace"
+            );
         } else {
             if !manifest.as_os_str().is_empty() {
                 let _ = writeln!(out, "manifest = {}", quote(&manifest.display().to_string()));
             }
             let _ = writeln!(out, "package = {}", quote(package));
-            let _ = writeln!(out, "# coverpkg = [\"./...\"]   # the packages to count; the main package always is");
+            let _ = writeln!(
+                out,
+                "# coverpkg = [\"./...\"]   # the packages to count; the main package always is"
+            );
         }
         match container {
             Some(container) => {
-                let _ = writeln!(out, "# The image as your manifests name it; the measured one is called …-profile and never replaces it.");
+                let _ = writeln!(
+                    out,
+                    "# The image as your manifests name it; the measured one is called …-profile and never replaces it."
+                );
                 let _ = writeln!(out, "image = {}", quote(&container.image));
-                let workload = format!("{}/{}:{}", container.kind, container.workload, container.name);
+                let workload = format!(
+                    "{}/{}:{}",
+                    container.kind, container.workload, container.name
+                );
                 let _ = writeln!(out, "workloads = [{}]", quote(&workload));
             }
             None => {
-                let _ = writeln!(out, "# image = \"…\"         # set it if the program runs in pods, as your manifests name it");
+                let _ = writeln!(
+                    out,
+                    "# image = \"…\"         # set it if the program runs in pods, as your manifests name it"
+                );
             }
         }
     }
-    let _ = writeln!(out, "\n[cluster]\n# auto: kind if Docker and kind are here, else a Kubernetes that podcov brings (Linux, root).");
+    let _ = writeln!(
+        out,
+        "\n[cluster]\n# auto: kind if Docker and kind are here, else a Kubernetes that podcov brings (Linux, root)."
+    );
     let _ = writeln!(out, "provider = \"auto\"\n\n[deploy]");
     match kustomization {
         Some(dir) => {
@@ -276,14 +419,27 @@ fn podcov_toml(
             files.dedup();
             let below = |f: &&Path| quote(&f.strip_prefix(root).unwrap_or(f).display().to_string());
             let list: Vec<String> = files.iter().map(below).collect();
-            let _ = writeln!(out, "# Your manifests, or `kustomization = \"folder\"`.\nmanifests = [{}]", list.join(", "));
+            let _ = writeln!(
+                out,
+                "# Your manifests, or `kustomization = \"folder\"`.\nmanifests = [{}]",
+                list.join(", ")
+            );
         }
     }
     let words: Vec<String> = e2e.iter().map(|word| quote(word)).collect();
-    let _ = writeln!(out, "\n[e2e]\n# Runs with KUBECONFIG set, and with kubectl and the measured clients on PATH.");
+    let _ = writeln!(
+        out,
+        "\n[e2e]\n# Runs with KUBECONFIG set, and with kubectl and the measured clients on PATH."
+    );
     let _ = writeln!(out, "command = [{}]\ntimeout = \"30m\"", words.join(", "));
-    let _ = writeln!(out, "\n[filter]\n# Patterns of paths that are not counted.\nexclude = [\"**/zz_generated*\"]");
-    let _ = writeln!(out, "\n# Thresholds; the exit status is 3 when one is missed.\n# [[gate]]\n# metric = \"lines\"       # lines, functions, regions (Rust), statements (Go)\n# min = 70.0\n# component = \"…\"       # default: the whole composition; or path = \"src/**\"");
+    let _ = writeln!(
+        out,
+        "\n[filter]\n# Patterns of paths that are not counted.\nexclude = [\"**/zz_generated*\"]"
+    );
+    let _ = writeln!(
+        out,
+        "\n# Thresholds; the exit status is 3 when one is missed.\n# [[gate]]\n# metric = \"lines\"       # lines, functions, regions (Rust), statements (Go)\n# min = 70.0\n# component = \"…\"       # default: the whole composition; or path = \"src/**\""
+    );
     text
 }
 
@@ -296,13 +452,20 @@ fn overlay_files(kustomization: &Path) -> Vec<(PathBuf, String)> {
         format!(
             "# Your kustomization with a profile volume under every pod, for `kubectl apply -k`.\n\
              # `podcov run` does not need it: `podcov overlay` makes an exact one for each run.\n\
-             apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- {base}\n\
+             apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- {base}\n- settings.yaml\n\
              components:\n- components/environment\n- components/profile-volume\n"
         ),
     )];
-    for (path, text) in podcov_cluster::overlay::COMPONENT_FILES {
-        files.push((Path::new("overlays/profile/components").join(path), (*text).to_owned()));
+    for (path, text) in OVERLAY_COMPONENTS {
+        files.push((
+            Path::new("overlays/profile/components").join(path),
+            (*text).to_owned(),
+        ));
     }
+    files.push((
+        PathBuf::from("overlays/profile/settings.yaml"),
+        include_str!("../../../../overlays/example/settings.yaml").to_owned(),
+    ));
     files
 }
 
@@ -310,7 +473,10 @@ fn xtask_files() -> Vec<(PathBuf, String)> {
     let manifest = "[package]\nname = \"xtask\"\nversion = \"0.0.0\"\nedition = \"2024\"\npublish = false\n\n# Not a member of a workspace above it.\n[workspace]\n";
     vec![
         (PathBuf::from("xtask/Cargo.toml"), manifest.to_owned()),
-        (PathBuf::from("xtask/src/main.rs"), include_str!("init_xtask.rs.txt").to_owned()),
+        (
+            PathBuf::from("xtask/src/main.rs"),
+            include_str!("init_xtask.rs.txt").to_owned(),
+        ),
     ]
 }
 
@@ -320,18 +486,33 @@ fn write_files(
     force: bool,
     ui: &Ui,
 ) -> Result<(), Failure> {
-    let there: Vec<&PathBuf> = files.iter().map(|f| &f.0).filter(|f| root.join(f).exists()).collect();
+    let there: Vec<&PathBuf> = files
+        .iter()
+        .map(|f| &f.0)
+        .filter(|f| root.join(f).exists())
+        .collect();
     if let (Some(first), false) = (there.first(), force) {
-        return Err(Failure::new(Exit::Usage, format!("`{}` is there already", first.display()))
-            .help("nothing was written; `--force` overwrites it"));
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("`{}` is there already", first.display()),
+        )
+        .help("nothing was written; `--force` overwrites it"));
     }
     for (path, text) in files {
         let full = root.join(path);
         let made = full.parent().map_or(Ok(()), std::fs::create_dir_all);
-        made.and_then(|()| std::fs::write(&full, text)).map_err(|error| {
-            Failure::new(Exit::Usage, format!("cannot write `{}`: {error}", full.display()))
-        })?;
-        ui.say(format!("wrote   {} ({} lines)", path.display(), text.lines().count()));
+        made.and_then(|()| std::fs::write(&full, text))
+            .map_err(|error| {
+                Failure::new(
+                    Exit::Usage,
+                    format!("cannot write `{}`: {error}", full.display()),
+                )
+            })?;
+        ui.say(format!(
+            "wrote   {} ({} lines)",
+            path.display(),
+            text.lines().count()
+        ));
     }
     Ok(())
 }
@@ -339,7 +520,10 @@ fn write_files(
 fn append(root: &Path, file: &str, lines: &[&str], ui: &Ui) -> Result<(), Failure> {
     let path = root.join(file);
     let mut text = std::fs::read_to_string(&path).unwrap_or_default();
-    let missing: Vec<&&str> = lines.iter().filter(|l| !text.lines().any(|have| have == **l)).collect();
+    let missing: Vec<&&str> = lines
+        .iter()
+        .filter(|l| !text.lines().any(|have| have == **l))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -352,7 +536,12 @@ fn append(root: &Path, file: &str, lines: &[&str], ui: &Ui) -> Result<(), Failur
     }
     let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
     made.and_then(|()| std::fs::write(&path, text))
-        .map_err(|e| Failure::new(Exit::Usage, format!("cannot write `{}`: {e}", path.display())))?;
+        .map_err(|e| {
+            Failure::new(
+                Exit::Usage,
+                format!("cannot write `{}`: {e}", path.display()),
+            )
+        })?;
     ui.say(format!("wrote   {file} (+{})", missing.len()));
     Ok(())
 }
@@ -369,7 +558,9 @@ fn alias(root: &Path, ui: &Ui) -> Result<(), Failure> {
         return Ok(());
     }
     if text.contains("[alias]") {
-        ui.say(format!("next    add to [alias] in .cargo/config.toml: {line}"));
+        ui.say(format!(
+            "next    add to [alias] in .cargo/config.toml: {line}"
+        ));
         return Ok(());
     }
     append(root, ".cargo/config.toml", &["[alias]", line], ui)
@@ -381,7 +572,12 @@ mod tests {
 
     #[test]
     fn image_names_lose_registry_tag_and_digest() {
-        for image in ["op", "op:dev", "localhost:5000/x/op:1", "r.example/op@sha256:00"] {
+        for image in [
+            "op",
+            "op:dev",
+            "localhost:5000/x/op:1",
+            "r.example/op@sha256:00",
+        ] {
             assert_eq!(image_name(image), "op", "{image}");
         }
     }

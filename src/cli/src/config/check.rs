@@ -26,7 +26,10 @@ impl Place<'_> {
         let shown = self.text.lines().nth(line - 1).unwrap_or("").trim_end();
         Failure::new(
             Exit::Usage,
-            format!("{}:{line}: {message}\n    {line} | {shown}", self.path.display()),
+            format!(
+                "{}:{line}: {message}\n    {line} | {shown}",
+                self.path.display()
+            ),
         )
     }
 }
@@ -34,7 +37,11 @@ impl Place<'_> {
 /// Every check that types cannot make.
 pub fn check(config: &Config, place: &Place<'_>) -> Result<(), Failure> {
     let file = &config.file;
-    let names: Vec<&str> = file.components.iter().map(|c| c.name.get_ref().as_str()).collect();
+    let names: Vec<&str> = file
+        .components
+        .iter()
+        .map(|c| c.name.get_ref().as_str())
+        .collect();
     check_name(&file.composition.name, place)?;
     if file.components.is_empty() {
         return Err(place
@@ -65,7 +72,8 @@ pub fn check(config: &Config, place: &Place<'_>) -> Result<(), Failure> {
             return Err(place.failure(path.span(), format!("there is no {what} `{shown}`")));
         }
     }
-    if let (Some(kustomization), false) = (&file.deploy.kustomization, file.deploy.manifests.is_empty())
+    if let (Some(kustomization), false) =
+        (&file.deploy.kustomization, file.deploy.manifests.is_empty())
     {
         return Err(place.failure(
             kustomization.span(),
@@ -76,28 +84,37 @@ pub fn check(config: &Config, place: &Place<'_>) -> Result<(), Failure> {
         if !(0.0..=100.0).contains(gate.min.get_ref()) {
             return Err(place.failure(
                 gate.min.span(),
-                format!("expected a percentage from 0 to 100, found {}", gate.min.get_ref()),
+                format!(
+                    "expected a percentage from 0 to 100, found {}",
+                    gate.min.get_ref()
+                ),
             ));
         }
         if let Some(name) = &gate.component
             && !names.contains(&name.get_ref().as_str())
         {
-            return Err(unknown_component(name.get_ref(), name.span(), &names, place));
+            return Err(unknown_component(
+                name.get_ref(),
+                name.span(),
+                &names,
+                place,
+            ));
         }
     }
     check_cluster(&file.cluster, place)
 }
 
 fn check_cluster(cluster: &Cluster, place: &Place<'_>) -> Result<(), Failure> {
-    let existing = cluster.provider == Provider::Existing;
-    if existing && (cluster.node_dir.is_none() || cluster.load_image.is_empty()) {
+    let named = cluster.kubeconfig.is_some() || cluster.context.is_some();
+    let foreign = matches!(cluster.provider, Provider::Existing | Provider::Auto);
+    if named && !foreign {
         let at = place.text.find("[cluster]").unwrap_or(0);
         return Err(place
-            .failure(at..at, "an existing cluster needs `node_dir` and `load_image`")
-            .help(
-                "`node_dir` is the folder for evidence on the nodes, `local_dir` the same folder \
-                 from here, `load_image` the command that brings an image archive there",
-            ));
+            .failure(
+                at..at,
+                "`kubeconfig` and `context` name an existing cluster",
+            )
+            .help("set `provider = \"existing\"`, or leave them out"));
     }
     Ok(())
 }
@@ -125,18 +142,25 @@ fn check_component(
         Language::Rust => {
             if let Some(coverpkg) = &component.coverpkg {
                 return Err(place
-                    .failure(coverpkg.span(), format!("`{name}` is Rust; `coverpkg` is for Go"))
+                    .failure(
+                        coverpkg.span(),
+                        format!("`{name}` is Rust; `coverpkg` is for Go"),
+                    )
                     .help("name the crates to count in `crates`"));
             }
             if let Some(build) = &component.build {
-                return Err(place
-                    .failure(build.span(), format!("`{name}` is Rust; `build` is for Go")));
+                return Err(
+                    place.failure(build.span(), format!("`{name}` is Rust; `build` is for Go"))
+                );
             }
         }
         Language::Go => {
             if let Some(crates) = &component.crates {
                 return Err(place
-                    .failure(crates.span(), format!("`{name}` is Go; `crates` is for Rust"))
+                    .failure(
+                        crates.span(),
+                        format!("`{name}` is Go; `crates` is for Rust"),
+                    )
                     .help("name the packages to count in `coverpkg`"));
             }
         }
@@ -152,7 +176,10 @@ fn check_component(
         let by = &created.get_ref().component;
         if component.kind != Kind::Workload {
             return Err(place
-                .failure(created.span(), format!("`{name}` is no workload, but has `created_by`"))
+                .failure(
+                    created.span(),
+                    format!("`{name}` is no workload, but has `created_by`"),
+                )
                 .help("set `kind = \"workload\"`"));
         }
         if by == name || !names.contains(&by.as_str()) {
@@ -168,23 +195,22 @@ fn check_component(
     for workload in &component.workloads {
         if parse_workload(workload.get_ref()).is_none() {
             return Err(place
-                .failure(workload.span(), format!("`{}` names no workload", workload.get_ref()))
-                .help("write `Kind/name` or `Kind/name:container`, such as `Deployment/op:manager`"));
+                .failure(
+                    workload.span(),
+                    format!("`{}` names no workload", workload.get_ref()),
+                )
+                .help(
+                    "write `Kind/name` or `Kind/name:container`, such as `Deployment/op:manager`",
+                ));
         }
     }
     Ok(())
 }
 
-fn unknown_component(
-    name: &str,
-    span: Range<usize>,
-    names: &[&str],
-    place: &Place<'_>,
-) -> Failure {
+fn unknown_component(name: &str, span: Range<usize>, names: &[&str], place: &Place<'_>) -> Failure {
     let failure = place.failure(span, format!("there is no other component `{name}`"));
     match nearest(name, names.iter().copied()) {
         Some(word) => failure.help(format!("did you mean `{word}`?")),
         None => failure.help(format!("the components are {}", names.join(", "))),
     }
 }
-

@@ -183,15 +183,13 @@ pub struct Cluster {
     #[serde(default)]
     pub context: Option<String>,
     /// existing: the command that brings an image there, with `{archive}` and
-    /// `{reference}` in it.
+    /// `{refs}` in it; none: the images are there or the nodes pull them.
     #[serde(default)]
     pub load_image: Vec<String>,
-    /// existing: the folder for evidence, as the nodes see it.
+    /// existing: the folder of runs (`profiles`) as the nodes see it; default:
+    /// the same path.
     #[serde(default)]
     pub node_dir: Option<PathBuf>,
-    /// existing: the same folder, as this machine sees it.
-    #[serde(default)]
-    pub local_dir: Option<PathBuf>,
     /// kind: a configuration of your own to start from.
     #[serde(default)]
     pub kind_config: Option<PathBuf>,
@@ -328,4 +326,3 @@ fn operator() -> Kind {
 fn yes() -> bool {
     true
 }
-

@@ -1,0 +1,85 @@
+//! `podcov cluster …`.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+
+use podcov_cluster::provider::State;
+
+use crate::args::{Cluster, Global};
+use crate::exit::{Exit, Failure, OrExit};
+use crate::host::quote;
+use crate::session::{Session, Which};
+use crate::steps;
+
+/// Runs the command.
+pub fn cluster(global: &Global, command: &Cluster) -> Result<Exit, Failure> {
+    let session = Session::open(global, Which::Any)?;
+    match command {
+        Cluster::Up => {
+            steps::cluster_up(&session, true)?;
+            session
+                .ui
+                .say("next    `podcov cluster kubectl get pods -A`, `podcov cluster down`");
+        }
+        Cluster::Down => steps::cluster_down(&session, steps::cluster(&session, true)?.as_ref())?,
+        Cluster::Status => return status(&session),
+        Cluster::Env => {
+            for (key, value) in steps::cluster_there(&session)?
+                .environment()
+                .or_exit(Exit::Cluster)?
+            {
+                println!(
+                    "export {}={}",
+                    key.display(),
+                    quote(&value.to_string_lossy())
+                );
+            }
+        }
+        Cluster::Kubectl { args } => return Err(kubectl(session, args)),
+    }
+    Ok(Exit::Fine)
+}
+
+fn status(session: &Session) -> Result<Exit, Failure> {
+    let cluster = steps::cluster(session, true)?;
+    let status = cluster.status().or_exit(Exit::Cluster)?;
+    let version = status.version.unwrap_or_default();
+    println!(
+        "{} {} is {} {version}",
+        cluster.provider(),
+        cluster.name(),
+        status.state
+    );
+    for line in &status.detail {
+        println!("  {line}");
+    }
+    Ok(if status.state == State::Ready {
+        Exit::Fine
+    } else {
+        Exit::Cluster
+    })
+}
+
+/// Becomes kubectl; returns only when it could not.
+fn kubectl(session: Session, args: &[OsString]) -> Failure {
+    let found = steps::cluster_there(&session).and_then(|cluster| {
+        Ok((
+            cluster.kubectl().or_exit(Exit::Cluster)?,
+            cluster.environment().or_exit(Exit::Cluster)?,
+        ))
+    });
+    let (program, env) = match found {
+        Ok(found) => found,
+        Err(failure) => return failure,
+    };
+    // kubectl may run for hours (`get -w`); others can work on runs meanwhile.
+    drop(session);
+    let error = std::process::Command::new(&program)
+        .args(args)
+        .envs(env)
+        .exec();
+    Failure::new(
+        Exit::Cluster,
+        format!("cannot start `{}`: {error}", program.display()),
+    )
+}

@@ -1,0 +1,39 @@
+//! `podcov env`: what makes somebody else's build an instrumented one.
+
+use std::path::PathBuf;
+
+use podcov_build::EnvOptions;
+use podcov_process::Cancel;
+use podcov_profile::names;
+
+use crate::args::{Env, Language};
+use crate::exit::{Exit, Failure, OrExit};
+use crate::host::quote;
+use crate::interrupt::on_interrupt;
+
+/// Runs the command.
+pub fn env(args: &Env) -> Result<Exit, Failure> {
+    let language = match args.language {
+        Language::Rust => names::Language::Rust,
+        Language::Go => names::Language::Go,
+    };
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(".podcov/env"));
+    let out = std::path::absolute(out).or_exit(Exit::Usage)?;
+    let options = EnvOptions {
+        dir: std::env::current_dir().or_exit(Exit::Usage)?,
+        crates: args.crates.clone(),
+        coverpkg: args.coverpkg.clone(),
+        mode: None,
+        statically: !args.dynamic,
+        wrapper: None,
+    };
+    let cancel = Cancel::new();
+    on_interrupt(&cancel);
+    for (key, value) in podcov_build::env(language, &out, &options, &cancel).or_exit(Exit::Build)? {
+        println!("export {key}={}", quote(&value));
+    }
+    Ok(Exit::Fine)
+}

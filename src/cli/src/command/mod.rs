@@ -1,0 +1,8 @@
+//! The commands that are more than a step.
+
+pub mod bundle;
+pub mod cluster;
+pub mod env;
+pub mod exec;
+pub mod init;
+pub mod single;

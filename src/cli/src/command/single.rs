@@ -1,0 +1,183 @@
+//! The steps as commands of their own; each starts from the files that the
+//! step before it left in the run's folder.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use podcov_cluster::overlay::Rendered;
+use podcov_cluster::store::read_json;
+use podcov_cluster::watch::observed::Observed;
+use podcov_process::Cancel;
+use podcov_profile::ledger::Ledger;
+use podcov_profile::model::Coverage;
+use serde::de::DeserializeOwned;
+
+use crate::args::{Format, Global};
+use crate::exit::{Exit, Failure, OrExit};
+use crate::session::{Session, Which};
+use crate::{reporting, steps};
+
+/// `podcov build`.
+pub fn build(global: &Global) -> Result<Exit, Failure> {
+    let session = Session::open(global, Which::New)?;
+    steps::headline(&session);
+    steps::build(&session)?;
+    println!("{}", session.run.id());
+    Ok(Exit::Fine)
+}
+
+/// `podcov overlay`.
+pub fn overlay(global: &Global) -> Result<Exit, Failure> {
+    let session = Session::open(global, Which::Named)?;
+    let cluster = steps::cluster_there(&session)?;
+    let rendered = steps::overlay(&session, cluster.as_ref(), &session.bundles()?)?;
+    for patched in &rendered.patched {
+        let podcov_cluster::overlay::Patched {
+            kind,
+            name,
+            container,
+            component,
+            now_image,
+            ..
+        } = patched;
+        session.ui.say(format!(
+            "    {kind}/{name} container {container}: {component}, {now_image}"
+        ));
+    }
+    println!("{}", session.run.path.join("overlay").display());
+    Ok(Exit::Fine)
+}
+
+/// `podcov deploy`.
+pub fn deploy(global: &Global) -> Result<Exit, Failure> {
+    let session = Session::open(global, Which::Named)?;
+    let bundles = session.bundles()?;
+    let cluster = steps::cluster_there(&session)?;
+    let rendered: Rendered = steps::overlay(&session, cluster.as_ref(), &bundles)?;
+    steps::load_images(&session, cluster.as_ref(), &bundles)?;
+    let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
+    let deployed = steps::deploy(&session, cluster.as_ref(), &rendered, &watcher);
+    remember(&session, watcher.finish())?;
+    deployed.map(|_| Exit::Fine)
+}
+
+/// `podcov test`.
+pub fn test(global: &Global, e2e: &[OsString]) -> Result<Exit, Failure> {
+    let session = Session::open(global, Which::Named)?;
+    let bundles = session.bundles()?;
+    let cluster = steps::cluster_there(&session)?;
+    let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
+    let tested = steps::test(&session, cluster.as_ref(), &bundles, Some(&watcher), e2e);
+    remember(&session, watcher.finish())?;
+    tested.map(|()| Exit::Fine)
+}
+
+/// `podcov stop`.
+pub fn stop(global: &Global) -> Result<Exit, Failure> {
+    let session = Session::open(global, Which::Named)?;
+    let bundles = session.bundles()?;
+    let cluster = steps::cluster_there(&session)?;
+    let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
+    let stopped = steps::stop(&session, cluster.as_ref(), &watcher, &session.cancel);
+    remember(&session, watcher.finish())?;
+    stopped.map(|()| Exit::Fine)
+}
+
+/// Each command watches only while it runs; together they saw what they saw.
+fn remember(session: &Session, seen: Observed) -> Result<(), Failure> {
+    let path = session.run.observed_json();
+    let mut observed: Observed = match path.exists() {
+        true => read_json(&path).or_exit(Exit::Fault)?,
+        false => Observed::default(),
+    };
+    observed.absorb(seen);
+    podcov_cluster::store::write_json_atomic(&path, &observed).or_exit(Exit::Fault)
+}
+
+/// `podcov collect`.
+pub fn collect(global: &Global) -> Result<Exit, Failure> {
+    let session = Session::open(global, Which::Named)?;
+    let bundles = session.bundles()?;
+    let observed = left(&session.run.observed_json(), "podcov deploy").unwrap_or_default();
+    let ledger = steps::collect(&session, &bundles, &observed, &session.cancel)?;
+    if ledger.incarnations.is_empty() {
+        return Err(Failure::new(
+            Exit::Nothing,
+            "no incarnation left any evidence",
+        ));
+    }
+    println!("{}", session.run.ledger_json().display());
+    Ok(Exit::Fine)
+}
+
+/// `podcov merge`.
+pub fn merge(global: &Global, cargo_llvm_cov: Option<&Path>) -> Result<Exit, Failure> {
+    let session = Session::open(global, Which::Named)?;
+    let bundles = session.bundles()?;
+    let mut ledger: Ledger = left(&session.run.ledger_json(), "podcov collect")?;
+    steps::merge(&session, &bundles, &mut ledger, &Cancel::new())?;
+    if let Some(dir) = cargo_llvm_cov {
+        let folders = bundles
+            .iter()
+            .map(|b| (b.clone(), session.run.bundle().join(&b.component)));
+        let folders: Vec<_> = folders.collect();
+        let evidence = session.run.evidence();
+        let laid = podcov_merge::lay_out_for_cargo_llvm_cov(&ledger, &folders, &evidence, dir)
+            .or_exit(Exit::Fault)?;
+        session.ui.say(format!("    {laid}"));
+    }
+    println!("{}", session.run.coverage().display());
+    Ok(Exit::Fine)
+}
+
+/// `podcov report`.
+pub fn report(global: &Global, format: Format) -> Result<Exit, Failure> {
+    let session = Session::open(global, Which::Named)?;
+    let bundles = session.bundles()?;
+    let (coverage, ledger) = merged(&session)?;
+    let step = session.ui.step("report", "");
+    let made = reporting::write(&session, &bundles, &coverage, &ledger);
+    step.end_with(&made, |made| made.index.display().to_string());
+    let made = made?;
+    match format {
+        Format::Text => print!(
+            "{}",
+            podcov_report::table(&made.report.summary, console::colors_enabled())
+        ),
+        Format::Json => print!("{}", read_text(&session.run.report().join("summary.json"))?),
+        Format::Markdown => print!("{}", read_text(&session.run.report().join("summary.md"))?),
+    }
+    Ok(Exit::Fine)
+}
+
+/// `podcov gate`.
+pub fn gate(global: &Global) -> Result<Exit, Failure> {
+    let session = Session::open(global, Which::Named)?;
+    let (coverage, ledger) = merged(&session)?;
+    let (_, judgement) = reporting::judge(&session, &coverage, &ledger)?;
+    reporting::verdict(&session, &judgement)
+}
+
+fn merged(session: &Session) -> Result<(Coverage, Ledger), Failure> {
+    let coverage = left(
+        &session.run.coverage().join("coverage.json"),
+        "podcov merge",
+    )?;
+    let ledger = left(&session.run.ledger_json(), "podcov collect")?;
+    Ok((coverage, ledger))
+}
+
+/// What an earlier step left, or which step has to come first.
+fn left<T: DeserializeOwned>(path: &Path, step: &str) -> Result<T, Failure> {
+    if !path.exists() {
+        return Err(
+            Failure::new(Exit::Usage, format!("there is no `{}` yet", path.display()))
+                .help(format!("run `{step}` first")),
+        );
+    }
+    read_json(path).or_exit(Exit::Fault)
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).or_exit(Exit::Fault)
+}

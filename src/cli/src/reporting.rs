@@ -1,0 +1,139 @@
+//! From coverage to the report's folder, the table and the verdict.
+
+use std::path::PathBuf;
+
+use podcov_profile::bundle::Bundle;
+use podcov_profile::ledger::Ledger;
+use podcov_profile::model::Coverage;
+use podcov_report as report;
+
+use crate::config::{Gate, MetricName, Policy};
+use crate::exit::{Exit, Failure, OrExit};
+use crate::session::Session;
+
+/// A report that was written.
+pub struct Made {
+    /// The page to open.
+    pub index: PathBuf,
+    /// The numbers.
+    pub report: report::Report,
+    /// What the gate says.
+    pub judgement: report::Judgement,
+}
+
+/// Writes the report's folder.
+pub fn write(
+    session: &Session,
+    bundles: &[Bundle],
+    coverage: &Coverage,
+    ledger: &Ledger,
+) -> Result<Made, Failure> {
+    let (whole, judgement) = judge(session, coverage, ledger)?;
+    let sources = |component: &str, path: &str| {
+        std::fs::read(session.run.bundle().join(component).join("src").join(path)).ok()
+    };
+    let go_profiles = crate::go_profiles::read(session, coverage)?;
+    let input = report::Input {
+        report: &whole,
+        judgement: Some(&judgement),
+        sources: &sources,
+        bundles,
+        go_profiles: &go_profiles,
+    };
+    let written = report::write_all(&session.run.report(), &input).or_exit(Exit::Fault)?;
+    Ok(Made {
+        index: written.index,
+        report: whole,
+        judgement,
+    })
+}
+
+/// The numbers and the verdict, with nothing written.
+pub fn judge(
+    session: &Session,
+    coverage: &Coverage,
+    ledger: &Ledger,
+) -> Result<(report::Report, report::Judgement), Failure> {
+    let typed = &session.config.file;
+    let filter =
+        report::Filter::new(&typed.filter.include, &typed.filter.exclude).or_exit(Exit::Usage)?;
+    let whole = report::Report::new(coverage, ledger, &filter);
+    let rules: Vec<report::Rule> = typed.gates.iter().map(rule).collect();
+    let policy = match typed.evidence.policy {
+        Policy::Complete => report::Policy { allowed_losses: 0 },
+        Policy::Tolerate => report::Policy {
+            allowed_losses: u64::MAX,
+        },
+    };
+    let judgement = report::judge(&whole.summary, &rules, policy).or_exit(Exit::Usage)?;
+    Ok((whole, judgement))
+}
+
+fn rule(gate: &Gate) -> report::Rule {
+    let component = gate.component.as_ref().map(|name| name.get_ref().clone());
+    report::Rule {
+        scope: match (&gate.path, component) {
+            (Some(glob), component) => report::Scope::Path {
+                glob: glob.clone(),
+                component,
+            },
+            (None, Some(component)) => report::Scope::Component(component),
+            (None, None) => report::Scope::Composition,
+        },
+        metric: match gate.metric.get_ref() {
+            MetricName::Lines => report::Metric::Lines,
+            MetricName::Functions => report::Metric::Functions,
+            MetricName::Regions => report::Metric::Regions,
+            MetricName::Statements => report::Metric::Statements,
+        },
+        min: *gate.min.get_ref(),
+    }
+}
+
+/// Prints losses, table and verdict; gives the exit status that they mean.
+pub fn show(session: &Session, made: &Made) -> Result<Exit, Failure> {
+    let color = console::colors_enabled();
+    let losses = report::loss_text(&made.report.summary, console::colors_enabled_stderr());
+    if !losses.is_empty() {
+        session.ui.say(losses);
+    }
+    session.ui.say("");
+    print!("{}", report::table(&made.report.summary, color));
+    verdict(session, &made.judgement)
+}
+
+/// Prints the verdict and gives its exit status.
+pub fn verdict(session: &Session, judgement: &report::Judgement) -> Result<Exit, Failure> {
+    if judgement.outcomes.is_empty() {
+        session
+            .ui
+            .say("\n      no thresholds: add a `[[gate]]` to podcov.toml");
+    } else {
+        println!();
+        print!(
+            "{}",
+            report::gate_text(judgement, console::colors_enabled())
+        );
+    }
+    match judgement.verdict {
+        report::Verdict::Pass => Ok(Exit::Fine),
+        report::Verdict::Fail => {
+            let failed = judgement.failed().count();
+            let all = judgement.outcomes.len();
+            Err(Failure::new(
+                Exit::Gate,
+                format!("gate: {failed} of {all} rules failed"),
+            ))
+        }
+        report::Verdict::Incomplete => Err(Failure::new(
+            Exit::Incomplete,
+            format!(
+                "evidence is incomplete: {} incarnations are lost",
+                judgement.losses
+            ),
+        )
+        .help(
+            "the ledger says why; `[evidence] policy = \"tolerate\"` gives a verdict all the same",
+        )),
+    }
+}

@@ -1,0 +1,641 @@
+//! The steps of the pipeline: each is one call into one crate, told on one
+//! line. `run.rs` and the commands of the same names put them together.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use podcov_build::GoBuild;
+use podcov_cluster::collect::{self, Gather};
+use podcov_cluster::deploy::{self, Deployed};
+use podcov_cluster::overlay::{self, Base, Rendered};
+use podcov_cluster::provider::{self, Cluster, ImageLoad, Provider, Settings, State};
+use podcov_cluster::stop;
+use podcov_cluster::store::{read_json, write_json_atomic};
+use podcov_cluster::target::Target;
+use podcov_cluster::watch::observed::Observed;
+use podcov_cluster::watch::{Watched, Watcher};
+use podcov_process::{Cancel, Progress};
+use podcov_profile::bundle::{Bundle, Mode};
+use podcov_profile::ledger::{Fate, Ledger};
+use podcov_profile::model::Coverage;
+use podcov_profile::names::Language;
+
+use crate::config::{self, BuilderName, Component, GoBuildName, ModeName};
+use crate::e2e::Suite;
+use crate::exit::{Exit, Failure, OrExit};
+use crate::session::Session;
+use crate::ui::{count, human_bytes, human_time};
+
+/// The first line of a run.
+pub fn headline(session: &Session) {
+    let components = &session.config.file.components;
+    let of = |language| components.iter().filter(|c| c.language == language).count();
+    session.ui.say(format!(
+        "podcov {} · composition {} ({}: {} rust, {} go) · run {}",
+        env!("CARGO_PKG_VERSION"),
+        session.config.name(),
+        count(components.len(), "component"),
+        of(Language::Rust),
+        of(Language::Go),
+        session.run.id(),
+    ));
+}
+
+/// Builds every component; each leaves its bundle.
+pub fn build(session: &Session) -> Result<Vec<Bundle>, Failure> {
+    session.update_record(|_| ())?;
+    let mut bundles = Vec::new();
+    for component in &session.config.file.components {
+        let name = component.name.get_ref();
+        let about = format!("{name} ({})", component.language);
+        let step = session.ui.step("build", &about);
+        let context = podcov_build::Context {
+            cache: &session.cache(),
+            bundles: &session.run.bundle(),
+            progress: &step,
+            cancel: &session.cancel,
+        };
+        let built = podcov_build::build(&build_component(session, component), &context);
+        step.end_with(&built, |bundle| match &bundle.image {
+            Some(image) => format!("{about}, image {}", image.reference),
+            None => about.clone(),
+        });
+        bundles.push(built.or_exit(Exit::Build)?);
+    }
+    let images = bundles.iter().filter_map(|bundle| bundle.image.as_ref());
+    let images: Vec<String> = images.map(|image| image.reference.clone()).collect();
+    session.update_record(|record| record.images = images)?;
+    Ok(bundles)
+}
+
+fn build_component(session: &Session, component: &Component) -> podcov_build::Component {
+    let config = &session.config;
+    let name = component.name.get_ref();
+    let mut made = podcov_build::Component::new(name, component.language, &config.root);
+    made.kind = component.kind;
+    made.manifest = component
+        .manifest
+        .as_ref()
+        .map(|path| path.get_ref().clone());
+    made.package = component.package.clone();
+    made.binary = component.binary.clone();
+    made.crates = component
+        .crates
+        .as_ref()
+        .map(|c| c.get_ref().clone())
+        .unwrap_or_default();
+    made.coverpkg = component
+        .coverpkg
+        .as_ref()
+        .map(|c| c.get_ref().clone())
+        .unwrap_or_default();
+    if component.build.as_ref().map(|b| *b.get_ref()) == Some(GoBuildName::TestMain) {
+        let tag = component
+            .test_main_tag
+            .clone()
+            .or(Some("testrunmain".to_owned()));
+        made.go_build = GoBuild::TestMain {
+            tag,
+            run: GoBuild::TEST.to_owned(),
+        };
+    }
+    made.cargo_profile = component.cargo_profile.clone().or(Some("dev".to_owned()));
+    match component.language {
+        Language::Rust => made.features = component.features.clone(),
+        Language::Go => made.tags = component.features.clone(),
+    }
+    made.mode = (component.mode == Some(ModeName::AtExit)).then_some(Mode::AtExit);
+    made.statically = component.statically;
+    made.env = component.env.clone().into_iter().collect();
+    made.image = component
+        .image
+        .as_ref()
+        .map(|image| image_spec(session, component, image.get_ref()));
+    made
+}
+
+fn image_spec(
+    session: &Session,
+    component: &Component,
+    production: &str,
+) -> podcov_build::ImageSpec {
+    let typed = &component.image_build;
+    let path = |path: &PathBuf| session.config.path(path);
+    let mut spec = podcov_build::ImageSpec::new(production);
+    spec.builder = match typed.builder {
+        BuilderName::Podcov => podcov_build::Builder::Podcov,
+        BuilderName::Docker => podcov_build::Builder::Docker,
+        BuilderName::Podman => podcov_build::Builder::Podman,
+        BuilderName::Buildah => podcov_build::Builder::Buildah,
+    };
+    spec.base = typed.base.as_ref().map(path);
+    spec.dockerfile = typed.dockerfile.as_ref().map(path);
+    spec.context = typed.context.as_ref().map(path);
+    spec.args = typed.args.clone();
+    spec.user = typed.user.clone();
+    spec.files = typed
+        .files
+        .iter()
+        .map(|(from, to)| (path(&from.into()), to.clone()))
+        .collect();
+    spec
+}
+
+/// The cluster that the configuration means; makes nothing.
+pub fn cluster(session: &Session, keep: bool) -> Result<Box<dyn Cluster>, Failure> {
+    let typed = &session.config.file.cluster;
+    let name = typed
+        .name
+        .clone()
+        .unwrap_or_else(|| session.config.name().to_owned());
+    let mut settings = Settings::new(name, session.run.evidence());
+    settings.provider = match typed.provider {
+        config::Provider::Auto => Provider::Auto,
+        config::Provider::Embedded => Provider::Embedded,
+        config::Provider::Kind => Provider::Kind,
+        config::Provider::Existing => Provider::Existing,
+    };
+    settings.keep = keep;
+    settings.scratch = session.run.path.clone();
+    settings.kubeconfig = typed
+        .kubeconfig
+        .as_ref()
+        .map(|path| session.config.path(path));
+    settings.context = typed.context.clone();
+    settings.image_load = Some(match typed.load_image.as_slice() {
+        [] => ImageLoad::Preloaded,
+        command => ImageLoad::Command(command.to_vec()),
+    });
+    settings.node_dir = typed
+        .node_dir
+        .as_ref()
+        .map(|dir| dir.join(session.run.id()).join("evidence"));
+    settings.kind_config = typed
+        .kind_config
+        .as_ref()
+        .map(|path| session.config.path(path));
+    provider::select(settings).or_exit(Exit::Cluster)
+}
+
+/// Makes sure that the cluster is up.
+pub fn cluster_up(session: &Session, keep: bool) -> Result<Box<dyn Cluster>, Failure> {
+    let cluster = cluster(session, keep)?;
+    let step = session.ui.step("cluster", &cluster.provider().to_string());
+    let up = cluster.up(&step, &session.cancel);
+    let version = cluster
+        .status()
+        .ok()
+        .and_then(|status| status.version)
+        .unwrap_or_default();
+    let about = format!("{} Kubernetes {version}", cluster.provider());
+    step.end_with(&up, |()| {
+        format!("{about}, kubeconfig {}", cluster.kubeconfig().display())
+    });
+    up.or_exit(Exit::Cluster)?;
+    session.update_record(|record| record.cluster = Some(about))?;
+    Ok(cluster)
+}
+
+/// The cluster, which must be up already.
+pub fn cluster_there(session: &Session) -> Result<Box<dyn Cluster>, Failure> {
+    let cluster = cluster(session, true)?;
+    let status = cluster.status().or_exit(Exit::Cluster)?;
+    if status.state != State::Ready {
+        return Err(Failure::new(
+            Exit::Cluster,
+            format!("the cluster `{}` is {}", cluster.name(), status.state),
+        )
+        .help("`podcov cluster up` creates it"));
+    }
+    Ok(cluster)
+}
+
+/// Removes the cluster, unless it is somebody else's.
+pub fn cluster_down(session: &Session, cluster: &dyn Cluster) -> Result<(), Failure> {
+    if cluster.provider() == Provider::Existing {
+        return Ok(());
+    }
+    let step = session.ui.step("down", cluster.name());
+    let down = cluster.down(&step);
+    step.end_with(&down, |()| {
+        format!("{} cluster removed", cluster.provider())
+    });
+    down.or_exit(Exit::Cluster)
+}
+
+/// Brings the images to the nodes.
+pub fn load_images(
+    session: &Session,
+    cluster: &dyn Cluster,
+    bundles: &[Bundle],
+) -> Result<(), Failure> {
+    let step = session.ui.step("images", "loading");
+    let mut bytes = 0;
+    let mut images = 0;
+    let mut load = || {
+        for bundle in bundles {
+            let Some(image) = &bundle.image else { continue };
+            let archive = session
+                .run
+                .bundle()
+                .join(&bundle.component)
+                .join(&image.archive);
+            bytes += std::fs::metadata(&archive).map_or(0, |m| m.len());
+            images += 1;
+            step.status(&image.reference);
+            let names = std::slice::from_ref(&image.reference);
+            cluster.load_image(&archive, names, &step, &session.cancel)?;
+        }
+        Ok::<(), provider::Error>(())
+    };
+    let loaded = load();
+    step.end_with(&loaded, |()| {
+        format!("{images} loaded, {}", human_bytes(bytes))
+    });
+    loaded.or_exit(Exit::Cluster)
+}
+
+/// Renders the overlay of the run.
+pub fn overlay(
+    session: &Session,
+    cluster: &dyn Cluster,
+    bundles: &[Bundle],
+) -> Result<Rendered, Failure> {
+    let config = &session.config;
+    let typed = &config.file.deploy;
+    let base = match &typed.kustomization {
+        Some(dir) => Base::Kustomization(config.path(dir.get_ref())),
+        None if typed.manifests.is_empty() => {
+            return Err(Failure::new(Exit::Usage, "there is nothing to deploy")
+                .help("name `kustomization` or `manifests` in [deploy] of podcov.toml"));
+        }
+        None => Base::Manifests(
+            typed
+                .manifests
+                .iter()
+                .map(|path| config.path(path.get_ref()))
+                .collect(),
+        ),
+    };
+    let mut components = Vec::new();
+    for component in &config.file.components {
+        let name = component.name.get_ref();
+        let bundle = bundles.iter().find(|bundle| &bundle.component == name);
+        let profile = bundle.and_then(|bundle| bundle.image.as_ref());
+        let workloads = component
+            .workloads
+            .iter()
+            .map(|text| text.get_ref().parse());
+        let created_by = component
+            .created_by
+            .as_ref()
+            .map(|created| created.get_ref().clone());
+        components.push(overlay::Component {
+            name: name.clone(),
+            kind: component.kind,
+            image: component
+                .image
+                .as_ref()
+                .map(|image| image.get_ref().clone()),
+            profile_image: profile.map(|image| image.reference.clone()),
+            workloads: workloads.collect::<Result<_, _>>().or_exit(Exit::Usage)?,
+            created_by: created_by.map(|created| overlay::CreatedBy {
+                component: created.component,
+                env: created.env,
+                container: created.container,
+            }),
+        });
+    }
+    let on_nodes = cluster.evidence().on_nodes.display().to_string();
+    let mut spec = overlay::Spec::new(session.run.id(), on_nodes, components);
+    spec.relax_pod_security = cluster.provider() != Provider::Existing;
+    let step = session.ui.step("overlay", "rendering");
+    let kubectl = cluster.kubectl().or_exit(Exit::Cluster)?;
+    let out = session.run.path.join("overlay");
+    let rendered = overlay::render(&base, &spec, &kubectl, &out, &step, &session.cancel);
+    step.end_with(&rendered, |rendered| {
+        format!(
+            "{} measured, {}",
+            count(rendered.patched.len(), "container"),
+            out.display()
+        )
+    });
+    let rendered = rendered.or_exit(Exit::Usage)?;
+    for warning in &rendered.warnings {
+        session.ui.say(format!("  ! {warning}"));
+    }
+    Ok(rendered)
+}
+
+/// The cluster as the collector talks to it.
+pub fn target(session: &Session, cluster: &dyn Cluster) -> Target {
+    Target {
+        kubeconfig: cluster.kubeconfig(),
+        context: session.config.file.cluster.context.clone(),
+    }
+}
+
+/// Begins the watch over the composition's pods.
+pub fn watch(
+    session: &Session,
+    cluster: &dyn Cluster,
+    bundles: &[Bundle],
+) -> Result<Watcher, Failure> {
+    let watched = session.config.file.components.iter().map(|component| {
+        let name = component.name.get_ref();
+        let bundle = bundles.iter().find(|bundle| &bundle.component == name);
+        let profile = bundle.and_then(|bundle| bundle.image.as_ref());
+        let production = component
+            .image
+            .as_ref()
+            .map(|image| image.get_ref().clone());
+        Watched {
+            name: name.clone(),
+            kind: component.kind,
+            images: production
+                .into_iter()
+                .chain(profile.map(|i| i.reference.clone()))
+                .collect(),
+        }
+    });
+    let progress: Arc<dyn Progress> = session.ui.clone();
+    Watcher::start(
+        &target(session, cluster),
+        &session.run.id(),
+        watched.collect(),
+        progress,
+        &session.cancel,
+    )
+    .or_exit(Exit::Cluster)
+}
+
+/// Applies the rendering and waits until it is ready.
+pub fn deploy(
+    session: &Session,
+    cluster: &dyn Cluster,
+    rendered: &Rendered,
+    watcher: &Watcher,
+) -> Result<Deployed, Failure> {
+    let step = session.ui.step("deploy", "applying");
+    let kubectl = cluster.kubectl().or_exit(Exit::Cluster)?;
+    let deployed = deploy::deploy(
+        &target(session, cluster),
+        &kubectl,
+        &rendered.yaml,
+        session.config.deploy_timeout,
+        watcher,
+        &step,
+        &session.cancel,
+    );
+    step.end_with(&deployed, |_| {
+        let live = watcher.live();
+        format!(
+            "overlay applied, {} of {} ready",
+            live.ready,
+            count(live.pods, "pod")
+        )
+    });
+    let deployed = deployed.or_exit(Exit::Cluster)?;
+    write_json_atomic(&session.run.deployed_json(), &deployed).or_exit(Exit::Fault)?;
+    Ok(deployed)
+}
+
+/// Runs the e2e command.
+pub fn test(
+    session: &Session,
+    cluster: &dyn Cluster,
+    bundles: &[Bundle],
+    watcher: Option<&Watcher>,
+    instead: &[OsString],
+) -> Result<(), Failure> {
+    let typed = &session.config.file.e2e;
+    let command: Vec<OsString> = match instead {
+        [] => typed.command.iter().map(OsString::from).collect(),
+        words => words.to_vec(),
+    };
+    if command.is_empty() {
+        session
+            .ui
+            .say("  ! e2e         there is no `[e2e] command`; nothing exercises the composition");
+        return Ok(());
+    }
+    let step = session.ui.step("e2e", "starting");
+    let logs = session.run.logs();
+    std::fs::create_dir_all(&logs).or_exit(Exit::Fault)?;
+    let log = logs.join("e2e.log");
+    let directory = match &typed.directory {
+        Some(dir) => session.config.path(dir.get_ref()),
+        None => session.config.root.clone(),
+    };
+    let mut env = cluster.environment().or_exit(Exit::Cluster)?;
+    crate::host::put_clients_on_path(session, bundles, &mut env)?;
+    env.push(("PODCOV_RUN".into(), session.run.id().into()));
+    env.push(("PODCOV_RUN_DIR".into(), session.run.path.clone().into()));
+    env.extend(
+        typed
+            .env
+            .iter()
+            .map(|(key, value)| (key.into(), value.into())),
+    );
+    let size = podcov_cluster::collect::size::EvidenceSize::start(&session.run.evidence());
+    let beside = || {
+        let pods = watcher.map_or(String::new(), |w| format!(" · pods {}", w.live().pods));
+        format!("{pods} · evidence {}", human_bytes(size.bytes()))
+    };
+    let suite = Suite {
+        command: &command,
+        directory: &directory,
+        env,
+        timeout: session.config.e2e_timeout,
+        log: &log,
+    };
+    let outcome = suite.run(&step, beside, &session.cancel);
+    match &outcome {
+        Ok(outcome) if outcome.good => step.done(format!("{} passed", outcome.passed)),
+        Ok(outcome) => step.fail(format!(
+            "{} passed, {} failed: {}",
+            outcome.passed,
+            outcome.failed.len(),
+            outcome.failed.join(", ")
+        )),
+        Err(_) => step.fail("did not end by itself"),
+    }
+    let outcome = outcome.or_exit(Exit::E2e)?;
+    if outcome.good {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::E2e, "the e2e command failed")
+        .help(format!("its output is in {}", log.display())))
+}
+
+/// Stops the composition and saves its logs.
+pub fn stop(
+    session: &Session,
+    cluster: &dyn Cluster,
+    watcher: &Watcher,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    let step = session.ui.step("stop", "");
+    let target = target(session, cluster);
+    let deployed: Deployed = read_json(&session.run.deployed_json()).unwrap_or_default();
+    let stopped = stop::stop(
+        &target,
+        watcher,
+        &deployed,
+        session.config.stop_timeout,
+        Some(&session.run.logs()),
+        &step,
+        cancel,
+    );
+    match &stopped {
+        Ok(stopped) => {
+            let about = format!("{} ended", count(stopped.ended, "pod"));
+            for note in &stopped.notes {
+                step.note(note);
+            }
+            match stopped.forced.as_slice() {
+                [] => step.done(about),
+                forced => step.warn(format!("{about}, removed by force: {}", forced.join(", "))),
+            }
+        }
+        Err(_) => step.fail("failed"),
+    }
+    stopped.map(drop).or_exit(Exit::Cluster)
+}
+
+/// Files every incarnation.
+pub fn collect(
+    session: &Session,
+    bundles: &[Bundle],
+    observed: &Observed,
+    cancel: &Cancel,
+) -> Result<Ledger, Failure> {
+    let step = session.ui.step("collect", "");
+    write_json_atomic(&session.run.observed_json(), observed).or_exit(Exit::Fault)?;
+    let gather = Gather {
+        run: &session.run.id(),
+        evidence: &session.run.evidence(),
+        quarantine: &session.run.quarantine(),
+        logs: Some(&session.run.logs()),
+        bundles,
+        observed,
+        limits: collect::Limits::default(),
+        progress: &step,
+        cancel,
+    };
+    let collected = collect::collect(&gather);
+    match &collected {
+        Ok(ledger) => {
+            let lost = ledger.lost().count();
+            let fates = ledger.fates();
+            let good = fates.get(&Fate::Collected).copied().unwrap_or(0);
+            let about = format!(
+                "{}: {good} with evidence, {lost} lost",
+                count(ledger.incarnations.len(), "incarnation")
+            );
+            if lost > 0 {
+                step.warn(about)
+            } else {
+                step.done(about)
+            }
+        }
+        Err(_) => step.fail("failed"),
+    }
+    let ledger = collected.or_exit(Exit::Fault)?;
+    write_json_atomic(&session.run.ledger_json(), &ledger).or_exit(Exit::Fault)?;
+    Ok(ledger)
+}
+
+/// Merges what was collected; the ledger gets the final fate of each file.
+pub fn merge(
+    session: &Session,
+    bundles: &[Bundle],
+    ledger: &mut Ledger,
+    cancel: &Cancel,
+) -> Result<Coverage, Failure> {
+    let step = session.ui.step("merge", "");
+    let filter = &session.config.file.filter;
+    let folders = bundles
+        .iter()
+        .map(|b| (b.clone(), session.run.bundle().join(&b.component)));
+    let job = podcov_merge::Job {
+        composition: session.config.name(),
+        components: folders.collect(),
+        evidence: &session.run.evidence(),
+        ledger,
+        out: &session.run.coverage(),
+        quarantine: &session.run.quarantine(),
+        include: &filter.include,
+        exclude: &filter.exclude,
+        install_tools: true,
+    };
+    let merged = podcov_merge::merge(job, &step, cancel);
+    step.end_with(&merged, |coverage| {
+        let binaries: Vec<_> = coverage
+            .components
+            .iter()
+            .flat_map(|c| &c.binaries)
+            .collect();
+        let profiles: u64 = binaries.iter().map(|binary| binary.profiles).sum();
+        let profiles = count(usize::try_from(profiles).unwrap_or(usize::MAX), "profile");
+        format!("{profiles}, {}", count(binaries.len(), "build"))
+    });
+    let coverage = merged.or_exit(Exit::Fault)?;
+    write_json_atomic(&session.run.ledger_json(), ledger).or_exit(Exit::Fault)?;
+    if coverage
+        .components
+        .iter()
+        .all(|component| component.binaries.is_empty())
+    {
+        return Err(
+            Failure::new(Exit::Nothing, "no incarnation left evidence that counts").help(format!(
+                "each one's reason is in {}",
+                session.run.ledger_json().display()
+            )),
+        );
+    }
+    Ok(coverage)
+}
+
+/// Writes the report, prints table and verdict, and gives the exit status.
+pub fn report(
+    session: &Session,
+    bundles: &[Bundle],
+    coverage: &Coverage,
+    ledger: &Ledger,
+) -> Result<Exit, Failure> {
+    let step = session.ui.step("report", "");
+    let made = crate::reporting::write(session, bundles, coverage, ledger);
+    step.end_with(&made, |made| made.index.display().to_string());
+    crate::reporting::show(session, &made?)
+}
+
+/// How long each step took, in one line a step kind.
+pub fn times(session: &Session) {
+    let mut order: Vec<String> = Vec::new();
+    let mut sums: BTreeMap<String, std::time::Duration> = BTreeMap::new();
+    for (name, time) in session.ui.times() {
+        if !order.contains(&name) {
+            order.push(name.clone());
+        }
+        *sums.entry(name).or_default() += time;
+    }
+    let total: std::time::Duration = sums.values().sum();
+    let words: Vec<String> = order
+        .iter()
+        .map(|name| format!("{name} {}", human_time(sums[name])))
+        .collect();
+    session.ui.say(format!(
+        "\n  times  {} · together {}",
+        words.join(" · "),
+        human_time(total)
+    ));
+    let steps = order
+        .iter()
+        .map(|name| (name.clone(), sums[name].as_secs_f64()))
+        .collect();
+    // The times are a comfort; a full disk was told already.
+    let _ = session.update_record(|record| record.steps = steps);
+}
