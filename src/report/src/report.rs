@@ -78,6 +78,10 @@ impl Report {
     /// damaged or is missing. Then they are 100 %. Lost evidence of an
     /// incarnation whose component nobody knows widens every component, for
     /// it can be any; unless it is foreign, for then it is none of them.
+    ///
+    /// Within a component a source line counts once, however many builds of
+    /// one source have it. The composition is the sum of its components: a
+    /// file that two of them share counts in each, for each can reach it.
     pub fn new(coverage: &Coverage, ledger: &Ledger, filter: &Filter) -> Report {
         let losses = losses(ledger);
         let anyone_lost = losses.iter().any(|loss| {

@@ -464,3 +464,17 @@ fn a_path_that_leads_out_of_the_snapshot_is_not_read() {
         assert!(files["f/000001.html"].contains("no copy of this source"));
     }
 }
+
+#[test]
+fn a_file_that_llvm_counts_differently_says_why() {
+    let (mut coverage, ledger) = websites();
+    let plain = render(&(coverage.clone(), ledger.clone()), &NoSources, &[]);
+    assert!(!plain["f/000001.html"].contains("LLVM counts"));
+    coverage.components[0].binaries[0].files[0]
+        .metrics
+        .lines
+        .total = 5;
+    let files = render(&(coverage, ledger), &NoSources, &[]);
+    let expected = "of 4 lines; LLVM counts one again for each function on it: 5";
+    assert!(files["f/000001.html"].contains(expected));
+}

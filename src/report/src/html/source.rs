@@ -28,6 +28,8 @@ struct SourceView {
     build: Option<String>,
     cards: Vec<Number>,
     legend: Vec<Legend>,
+    /// Why the legend and the cards do not add up to the same, if they do not.
+    counted: Option<String>,
     notes: Vec<String>,
     first_gap: Option<String>,
     gaps: String,
@@ -116,6 +118,13 @@ impl Pages<'_> {
             build: file.build.as_ref().map(parts::short_identity),
             cards: parts::cards(&file.metrics, &possible),
             legend: legend(file),
+            counted: (file.metrics.lines.total != file.lines.len() as u64).then(|| {
+                format!(
+                    "of {}; LLVM counts one again for each function on it: {}",
+                    plural(file.lines.len() as u64, "line", "lines"),
+                    thousands(file.metrics.lines.total)
+                )
+            }),
             notes: text.notes,
             first_gap: gaps.first().map(|line| format!("#L{line}")),
             gaps: plural(gaps.len() as u64, "gap", "gaps"),
