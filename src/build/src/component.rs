@@ -69,6 +69,18 @@ pub enum GoBuild {
 impl GoBuild {
     /// The test that calls main where nothing else is said.
     pub const TEST: &str = "TestRunMain";
+
+    /// Arguments that come before the program's own. The launcher puts the
+    /// incarnation's folder in, so each start writes a profile of its own.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        match self {
+            GoBuild::Cover => Vec::new(),
+            GoBuild::TestMain { run, .. } => vec![
+                format!("-test.run=^{run}$"),
+                "-test.coverprofile=@PODCOV_DIR@/coverage.out".to_owned(),
+            ],
+        }
+    }
 }
 
 impl Component {

@@ -137,6 +137,9 @@ pub struct Contents<'a> {
     pub program: Option<&'a Path>,
     /// What its evidence will be recognised by, if that is known by now.
     pub identity: Option<&'a Identity>,
+    /// What LLVM's profiles are called, where it is not the launcher's default
+    /// (which is for counters that live in a file).
+    pub profile_name: Option<&'a str>,
     /// Arguments that belong to the program as it was built, and stay when a
     /// pod sets its own: those of a test that calls main.
     pub arguments: &'a [String],
@@ -415,6 +418,9 @@ fn config(
     ];
     if let Some(identity) = contents.identity {
         words.extend(["--identity".to_owned(), identity.to_string()]);
+    }
+    if let Some(name) = contents.profile_name {
+        words.extend(["--profile-name".to_owned(), name.to_owned()]);
     }
     words.push("--".to_owned());
     words.append(&mut entrypoint);

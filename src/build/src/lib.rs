@@ -14,7 +14,7 @@ mod program;
 mod rust;
 mod wrapper;
 
-use podcov_profile::bundle::Bundle;
+use podcov_profile::bundle::{Bundle, Mode};
 use podcov_profile::names::Language;
 
 pub use component::{Component, Context, GoBuild};
@@ -43,10 +43,22 @@ pub fn build(component: &Component, ctx: &Context) -> Result<Bundle, Error> {
 fn finish(
     component: &Component,
     keep: keep::Keep,
-    bundle: Bundle,
+    mut bundle: Bundle,
     ctx: &Context,
 ) -> Result<Bundle, Error> {
-    let _ = (component, ctx);
+    if let (Some(spec), Some(binary)) = (&component.image, bundle.binaries.first()) {
+        let llvm_at_exit = bundle.language == Language::Rust && binary.mode == Mode::AtExit;
+        let contents = Contents {
+            component: &component.name,
+            root: &component.root,
+            program: Some(&keep.dir().join(&binary.path)),
+            identity: binary.identity.as_ref(),
+            // Without relocation, `%c` loses even what a clean exit would write.
+            profile_name: llvm_at_exit.then_some("%m.profraw"),
+            arguments: &component.go_build.arguments(),
+        };
+        bundle.image = Some(write_image(spec, &contents, keep.dir(), ctx)?);
+    }
     keep.finish(&bundle)?;
     Ok(bundle)
 }

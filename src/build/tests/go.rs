@@ -205,7 +205,30 @@ fn a_test_that_runs_main_is_brought_along() {
         tag: Some("e2e".to_owned()),
         run: GoBuild::TEST.to_owned(),
     };
-    let bundle = built(&project, |c| c.go_build = test_main.clone());
+    let bundle = built(&project, |c| {
+        c.go_build = test_main.clone();
+        c.image = Some(podcov_build::ImageSpec::new("localhost/manager:dev"));
+    });
+    let image = bundle.image.as_ref().unwrap();
+    assert!(
+        project
+            .path("bundle/manager")
+            .join(&image.archive)
+            .is_file()
+    );
+    let words = image
+        .entrypoint
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>();
+    let test = [
+        "-test.run=^TestRunMain$",
+        "-test.coverprofile=@PODCOV_DIR@/coverage.out",
+    ];
+    assert!(
+        words.ends_with(&["/app/manager", test[0], test[1]]),
+        "{words:?}"
+    );
     let binary = &bundle.binaries[0];
     assert_eq!(binary.mode, Mode::TestMain);
     assert!(matches!(binary.identity, Some(Identity::GoBuildId(_))));

@@ -91,6 +91,7 @@ impl Place {
             root: self.dir.path(),
             program,
             identity: Some(&identity),
+            profile_name: None,
             arguments: &[],
         };
         let (cache, bundles) = (self.path("cache"), self.path("bundle"));

@@ -224,6 +224,7 @@ fn at_exit_and_dynamic_are_there_for_who_asks() {
     let mut component = project.component("app", Language::Rust);
     component.mode = Some(Mode::AtExit);
     component.statically = false;
+    component.image = Some(podcov_build::ImageSpec::new("localhost/app:dev"));
     let bundle = project.build(&component).unwrap();
     assert_eq!(bundle.binaries[0].mode, Mode::AtExit);
     let program = project.program(&bundle);
@@ -235,6 +236,13 @@ fn at_exit_and_dynamic_are_there_for_who_asks() {
     run.env("LLVM_PROFILE_FILE", evidence.join("%p.profraw"));
     assert!(run.status().unwrap().success());
     assert_eq!(names(&evidence).len(), 1);
+    // The launcher's default name would lose everything.
+    let words = bundle.image.unwrap().entrypoint;
+    let name = words
+        .iter()
+        .position(|word| word == "--profile-name")
+        .unwrap();
+    assert_eq!(words[name + 1], "%m.profraw");
 }
 
 #[test]
@@ -259,6 +267,80 @@ fn the_users_own_flags_stay() {
             .unwrap()
             .success()
     );
+}
+
+#[test]
+fn a_wrapper_that_was_there_stays() {
+    use std::os::unix::fs::PermissionsExt;
+    let project = single();
+    let log = project.path("log");
+    let script = format!("#!/bin/sh\necho \"$@\" >> {}\nexec \"$@\"\n", log.display());
+    project.write("wrapper.sh", &script);
+    let wrapper = project.root.join("wrapper.sh");
+    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = format!("[build]\nrustc-wrapper = \"{}\"\n", wrapper.display());
+    project.write(".cargo/config.toml", &config);
+    project
+        .build(&project.component("app", Language::Rust))
+        .unwrap();
+    let log = std::fs::read_to_string(log).unwrap();
+    let app = log
+        .lines()
+        .find(|line| line.contains("--crate-name app"))
+        .unwrap();
+    assert!(app.contains("-C instrument-coverage"), "{app}");
+    assert!(!app.contains("codegen-units"), "{app}");
+}
+
+#[test]
+fn a_dependency_outside_the_workspace_can_be_counted() {
+    let project = workspace();
+    let shared = Project::new(&[
+        (
+            "Cargo.toml",
+            "[package]\nname = \"my-shared\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+        ),
+        ("src/lib.rs", "mod answer;\npub use answer::answer;"),
+        ("src/answer.rs", "pub fn answer() -> u32 { 42 }"),
+    ]);
+    project.write(
+        "Cargo.toml",
+        "[workspace]\nresolver = \"3\"\nmembers = [\"operator\"]\n",
+    );
+    let manifest = format!(
+        "[package]\nname = \"my-operator\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+         [dependencies]\nmy-shared = {{ path = \"{}\" }}\n",
+        shared.root.display()
+    );
+    project.write("operator/Cargo.toml", &manifest);
+    let mut component = project.component("operator", Language::Rust);
+    component.crates = vec!["my-shared".to_owned()];
+    let bundle = project.build(&component).unwrap();
+    let paths: Vec<_> = bundle
+        .sources
+        .files
+        .iter()
+        .map(|file| file.path.as_str())
+        .collect();
+    let names = [
+        "_path/my-shared-0.1.0/src/answer.rs",
+        "_path/my-shared-0.1.0/src/lib.rs",
+    ];
+    assert_eq!(paths, names);
+    let file = shared.root.join("src/answer.rs");
+    assert_eq!(
+        bundle.sources.relative(file.to_str().unwrap()).as_deref(),
+        Some(names[0])
+    );
+    // Main is not counted and still starts the runtime.
+    let evidence = project.evidence("run");
+    assert!(
+        profiled(&project.program(&bundle), &evidence)
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(functions(&evidence.join(&common::names(&evidence)[0])), 1);
 }
 
 #[test]

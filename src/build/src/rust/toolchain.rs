@@ -43,13 +43,12 @@ impl Toolchain {
         let field = |name: &str| verbose.lines().find_map(|line| line.strip_prefix(name));
         let host = field("host: ").unwrap_or_default().to_owned();
         let configured = config.build.target.as_deref().unwrap_or_default();
-        let from_env = component
-            .env
-            .iter()
-            .rev()
-            .find(|(key, _)| key == "CARGO_BUILD_TARGET");
-        let target = match (from_env, configured) {
-            (Some((_, target)), _) => target.clone(),
+        let given = |name: &str| {
+            let mut found = component.env.iter().rev().filter(|(key, _)| key == name);
+            found.next().map(|(_, value)| value.clone())
+        };
+        let target = match (given("CARGO_BUILD_TARGET"), configured) {
+            (Some(target), _) => target,
             (None, []) => host.clone(),
             (None, [one]) => one.triple().to_owned(),
             (None, several) => {
@@ -75,7 +74,9 @@ impl Toolchain {
                 .and_then(|v| v.split('.').next())
                 .and_then(|v| v.parse().ok()),
             target,
-            wrapper: config.build.rustc_wrapper.clone(),
+            wrapper: given("RUSTC_WRAPPER")
+                .map(PathBuf::from)
+                .or_else(|| config.build.rustc_wrapper.clone()),
             has_build_dir: config.build.build_dir.is_some(),
             verbose,
         })
