@@ -72,6 +72,9 @@ pub fn deploy(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Deployed, Error> {
+    if let Some(lost) = watcher.lost() {
+        return Err(Error::Gone(lost));
+    }
     let begin = Instant::now();
     let deadline = begin + timeout;
     let deployment = Deployment {

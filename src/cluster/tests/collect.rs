@@ -19,7 +19,7 @@ fn every_start_of_a_container_is_one_incarnation() {
         .runs("rusty")
         .starts()
         .writes("x.profraw", &profraw())
-        .is_killed("OOMKilled")
+        .killed("OOMKilled")
         .starts()
         .writes("x.profraw", &profraw())
         .exits(0)
@@ -47,7 +47,7 @@ fn a_killed_pod_without_counts_is_empty_and_not_zero_percent() {
         .runs("rusty")
         .starts()
         .writes("x.profraw", b"")
-        .is_killed("Error")
+        .killed("Error")
         .collect()
         .expect(&[Empty])
         .expect_reason(0, "x.profraw: the file is empty")
@@ -76,7 +76,7 @@ fn meta_data_without_counters_is_empty() {
         .runs("goer")
         .starts()
         .writes(&name, &bytes)
-        .is_killed("Error")
+        .killed("Error")
         .collect()
         .expect(&[Empty])
         .expect_reason(0, "no counters came with it")
@@ -96,7 +96,7 @@ fn of_the_snapshots_of_a_killed_process_the_newest_counts() {
         .snapshots(new.clone())
         .snapshots(other.clone())
         .snapshots((format!("tmp.{}", new.0), vec![0, 1]))
-        .is_killed("OOMKilled")
+        .killed("OOMKilled")
         .collect()
         .expect(&[Collected])
         .expect_no_findings()
@@ -135,7 +135,7 @@ fn a_damaged_last_write_leaves_the_newest_snapshot() {
         .writes_file(covmeta())
         .snapshots(live.clone())
         .writes_file(last.clone())
-        .is_killed("Error")
+        .killed("Error")
         .collect()
         .expect(&[Collected])
         .expect_file(&live.0, Merged)
@@ -255,7 +255,7 @@ fn an_unnoticed_start_with_evidence_is_no_loss() {
         .writes("x.profraw", &profraw())
         .starts()
         .writes("x.profraw", &profraw())
-        .is_killed("Error")
+        .killed("Error")
         .collect()
         .expect(&[Collected, Collected])
         .expect_finding("unseen-start", "start 1 was not seen");
@@ -317,7 +317,7 @@ fn a_launcher_stopped_before_its_record_loses_nothing() {
         .runs("rusty")
         .starts()
         .writes_alone("x.profraw", &profraw())
-        .is_killed("Error")
+        .killed("Error")
         .collect()
         .expect(&[Collected])
         .expect_finding("no-start-record", "has no start.json");
@@ -428,7 +428,7 @@ fn what_a_pod_was_evicted_for_is_kept() {
         .runs("rusty")
         .starts()
         .writes("x.profraw", &profraw())
-        .is_killed("Error");
+        .killed("Error");
     one.observed.pods[0].reason = Some("Evicted".into());
     let done = one.collect().expect(&[Collected]);
     assert_eq!(

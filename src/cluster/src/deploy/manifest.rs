@@ -69,10 +69,8 @@ impl Manifest {
             manifest.note(&value, default_namespace);
             manifest.objects.push(Object { text, first });
         }
-        for list in [&mut manifest.namespaces] {
-            list.sort();
-            list.dedup();
-        }
+        manifest.namespaces.sort();
+        manifest.namespaces.dedup();
         Ok(manifest)
     }
 

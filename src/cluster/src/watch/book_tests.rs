@@ -48,8 +48,11 @@ fn waiting(reason: &str) -> Value {
     json!({"waiting": {"reason": reason}})
 }
 
-/// Number, start, end, status and reason of every start that was seen.
-fn starts(book: &Book) -> Vec<(u32, Option<u32>, Option<u32>, Option<i32>, String)> {
+/// Number, start, end, status and reason of a start.
+type Seen = (u32, Option<u32>, Option<u32>, Option<i32>, String);
+
+/// Every start that was seen.
+fn starts(book: &Book) -> Vec<Seen> {
     let second = |time: &Option<String>| time.as_ref().map(|t| t[17..19].parse().unwrap());
     let pods = book.observed().pods;
     let starts = pods[0].containers[0].starts.iter();

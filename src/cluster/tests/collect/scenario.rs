@@ -296,7 +296,7 @@ impl Scenario {
     }
 
     /// The whole container is killed; nothing can say so but the cluster.
-    pub fn is_killed(mut self, reason: &str) -> Self {
+    pub fn killed(mut self, reason: &str) -> Self {
         self.clock += 5;
         self.ends(137, reason)
     }

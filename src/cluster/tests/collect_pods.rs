@@ -1,0 +1,559 @@
+//! From deployment to the ledger with real pods in the embedded cluster.
+//!
+//! Needs root on Linux, Go and rustc; what else is missing the cluster
+//! installs.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use podcov_cluster::collect::size::EvidenceSize;
+use podcov_cluster::collect::{Gather, Limits, collect};
+use podcov_cluster::deploy::{Deployed, deploy};
+use podcov_cluster::provider::{Cluster, Provider, Settings, select};
+use podcov_cluster::stop::stop;
+use podcov_cluster::store::RunDir;
+use podcov_cluster::target::{Error, Target};
+use podcov_cluster::watch::{COMPONENT_ANNOTATION, Watched, Watcher};
+use podcov_process::{Cancel, Progress, Run, Silent};
+use podcov_profile::bundle::{self, Binary, Bundle, Mode, Sources};
+use podcov_profile::ledger::{Fate, Ledger};
+use podcov_profile::names::{Kind, Language};
+use podcov_profile::{Identity, classify};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+const RUN: &str = "20261121-090000-pods";
+const IMAGE: &str = "localhost/worker-profile:dev";
+const PLAIN_IMAGE: &str = "localhost/worker:dev";
+const NAMESPACE: &str = "sites";
+
+struct Composition {
+    cluster: Box<dyn Cluster>,
+    run: RunDir,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Composition {
+    fn drop(&mut self) {
+        let _ = self.cluster.down(&Silent);
+    }
+}
+
+/// Keeps what is said.
+#[derive(Default)]
+struct Said(Mutex<Vec<String>>);
+
+impl Progress for Said {
+    fn status(&self, text: &str) {
+        println!("{:?} {text}", Instant::now());
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+
+    fn note(&self, text: &str) {
+        self.0.lock().unwrap().push(format!("note: {text}"));
+    }
+}
+
+impl Composition {
+    fn up() -> Composition {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(folder.path(), RUN).unwrap();
+        let mut settings = Settings::new("test-collect", run.evidence());
+        settings.provider = Provider::Embedded;
+        let cluster = select(settings).unwrap();
+        let composition = Composition {
+            cluster,
+            run,
+            folder,
+        };
+        composition.cluster.up(&Silent, &Cancel::new()).unwrap();
+        composition
+    }
+
+    fn target(&self) -> Target {
+        Target {
+            kubeconfig: self.cluster.kubeconfig(),
+            context: None,
+        }
+    }
+
+    fn kubectl(&self, words: &[&str], input: &str) -> String {
+        let mut run = Run::new(self.cluster.kubectl().unwrap())
+            .args(words)
+            .input(input);
+        for (key, value) in self.cluster.environment().unwrap() {
+            run = run.env(key, value);
+        }
+        run.timeout(Duration::from_secs(60)).run().unwrap().text()
+    }
+
+    fn watcher(&self) -> Watcher {
+        let watched = |name: &str, kind| Watched {
+            name: name.into(),
+            kind,
+            images: vec![],
+        };
+        let mut all = vec![
+            watched("op", Kind::Operator),
+            watched("web", Kind::Workload),
+        ];
+        all[0].images = vec![PLAIN_IMAGE.to_owned(), IMAGE.to_owned()];
+        all.push(watched("client", Kind::Client));
+        let silent = Arc::new(Silent);
+        Watcher::start(&self.target(), RUN, all, silent, &Cancel::new()).unwrap()
+    }
+
+    fn deploy(&self, objects: &[Value], watcher: &Watcher) -> Result<Deployed, Error> {
+        let kubectl = self.cluster.kubectl().unwrap();
+        let (limit, cancel) = (Duration::from_secs(90), Cancel::new());
+        deploy(
+            &self.target(),
+            &kubectl,
+            &yaml(objects),
+            limit,
+            watcher,
+            &Silent,
+            &cancel,
+        )
+    }
+
+    /// A pod template whose one container runs the worker for a component.
+    fn template(&self, component: &str, app: &str, args: &[&str]) -> Value {
+        let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+        let memory = if args == ["eat"] { "48Mi" } else { "256Mi" };
+        let annotation = format!("{COMPONENT_ANNOTATION}main");
+        json!({
+            "metadata": {"labels": {"app": app}, "annotations": {annotation: component}},
+            "spec": {
+                "terminationGracePeriodSeconds": 5,
+                "containers": [{
+                    "name": "main", "image": IMAGE, "imagePullPolicy": "Never", "args": args,
+                    "resources": {"limits": {"memory": memory}},
+                    "env": [
+                        {"name": "PODCOV_RUN", "value": RUN},
+                        {"name": "PODCOV_COMPONENT", "value": component},
+                        {"name": "PODCOV_CONTAINER", "value": "main"},
+                        {"name": "PODCOV_VOLUME", "value": "/podcov/profile"},
+                        field("PODCOV_NAMESPACE", "metadata.namespace"),
+                        field("PODCOV_POD", "metadata.name"),
+                        field("PODCOV_POD_UID", "metadata.uid"),
+                    ],
+                    "volumeMounts": [{"name": "podcov-profile", "mountPath": "/podcov/profile"}],
+                }],
+                "volumes": [{"name": "podcov-profile", "hostPath": {
+                    "path": self.cluster.evidence().on_nodes, "type": "Directory"}}],
+            },
+        })
+    }
+
+    fn deployment(&self, component: &str, app: &str, replicas: u32, args: &[&str]) -> Value {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": app, "namespace": NAMESPACE},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": app}},
+                "template": self.template(component, app, args)},
+        })
+    }
+
+    fn pod(&self, component: &str, name: &str, policy: &str, args: &[&str]) -> Value {
+        let mut pod = self.template(component, name, args);
+        pod["apiVersion"] = "v1".into();
+        pod["kind"] = "Pod".into();
+        pod["metadata"]["name"] = name.into();
+        pod["metadata"]["namespace"] = NAMESPACE.into();
+        pod["spec"]["restartPolicy"] = policy.into();
+        pod
+    }
+
+    fn job(&self, component: &str, name: &str, args: &[&str]) -> Value {
+        let mut template = self.template(component, name, args);
+        template["spec"]["restartPolicy"] = "Never".into();
+        json!({
+            "apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"backoffLimit": 0, "template": template},
+        })
+    }
+}
+
+fn yaml(objects: &[Value]) -> String {
+    objects
+        .iter()
+        .map(|object| format!("---\n{object}\n"))
+        .collect()
+}
+
+fn namespace() -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+}
+
+fn crd() -> Value {
+    let schema = json!({"openAPIV3Schema": {"type": "object",
+        "x-kubernetes-preserve-unknown-fields": true}});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.org"},
+        "spec": {"group": "example.org", "scope": "Namespaced",
+            "names": {"kind": "Widget", "plural": "widgets", "singular": "widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]},
+    })
+}
+
+fn widget(name: &str, finalizers: &[&str]) -> Value {
+    json!({"apiVersion": "example.org/v1", "kind": "Widget",
+        "metadata": {"name": name, "namespace": NAMESPACE, "finalizers": finalizers}})
+}
+
+fn host() -> String {
+    let version = Run::new("rustc").arg("-vV").run().unwrap().text();
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.unwrap().to_owned()
+}
+
+/// Builds the worker with coverage, as podcov would.
+fn worker(folder: &Path) -> PathBuf {
+    let program = folder.join("worker");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/collect/worker.rs");
+    Run::new("rustc")
+        .args([
+            "--edition=2024",
+            "-Cinstrument-coverage",
+            "-Ctarget-feature=+crt-static",
+        ])
+        .args([
+            "-Cllvm-args=-runtime-counter-relocation",
+            "-Clink-arg=-Wl,--build-id=sha1",
+        ])
+        .args(["--target", &host(), "-o", program.to_str().unwrap(), source])
+        .run()
+        .unwrap();
+    program
+}
+
+fn launcher() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("launcher");
+    let host = host();
+    Run::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "-p",
+            "podcov-launcher",
+            "--profile",
+            "launcher",
+        ])
+        .args(["--target", &host, "--target-dir", target.to_str().unwrap()])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .run()
+        .unwrap();
+    target.join(host).join("launcher/podcov-launcher")
+}
+
+/// What LLVM's runtime writes into profiles of this program.
+fn identity(program: &Path, folder: &Path) -> Identity {
+    let profile = folder.join("probe.profraw");
+    let run = Run::new(program)
+        .arg("once")
+        .env("LLVM_PROFILE_FILE", &profile);
+    run.run().unwrap();
+    let bytes = std::fs::read(profile).unwrap();
+    classify("probe.profraw", &bytes).identities.remove(0)
+}
+
+fn image(folder: &Path, identity: &Identity) -> PathBuf {
+    let hex = |bytes: &[u8]| -> String {
+        Sha256::digest(bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    };
+    let tar_of = |files: &[(&str, &[u8])]| {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o755);
+            tar.append_data(&mut header, name, *bytes).unwrap();
+        }
+        tar.into_inner().unwrap()
+    };
+    let worker = std::fs::read(folder.join("worker")).unwrap();
+    let launcher = std::fs::read(launcher()).unwrap();
+    let layer = tar_of(&[("app/worker", &worker), ("podcov/launcher", &launcher)]);
+    let identity = identity.to_string();
+    let entrypoint = [
+        "/podcov/launcher",
+        "--identity",
+        &identity,
+        "--",
+        "/app/worker",
+    ];
+    let config = json!({
+        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+        "os": "linux",
+        "config": {"Entrypoint": entrypoint, "User": "65532:65532"},
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex(&layer))]},
+    });
+    let manifest = json!([{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]);
+    let archive = tar_of(&[
+        ("config.json", config.to_string().as_bytes()),
+        ("layer.tar", &layer),
+        ("manifest.json", manifest.to_string().as_bytes()),
+    ]);
+    let path = folder.join("worker.tar");
+    std::fs::write(&path, archive).unwrap();
+    path
+}
+
+fn bundles(identity: &Identity) -> Vec<Bundle> {
+    let bundle = |component: &str| Bundle {
+        schema: bundle::SCHEMA,
+        component: component.into(),
+        language: Language::Rust,
+        kind: Kind::Operator,
+        binaries: vec![Binary {
+            name: "worker".into(),
+            identity: Some(identity.clone()),
+            other_identities: vec![],
+            path: "bin/worker".into(),
+            sha256: String::new(),
+            arch: "x86_64".into(),
+            mode: Mode::Continuous,
+        }],
+        toolchain: String::new(),
+        llvm_major: None,
+        commit: None,
+        dirty: false,
+        image: None,
+        sources: Sources::default(),
+    };
+    ["op", "web", "client"].map(bundle).into()
+}
+
+#[track_caller]
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(90);
+    while !is() {
+        assert!(Instant::now() < end, "waited for too long: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The fates of a component's incarnations.
+fn fates(ledger: &Ledger, component: &str) -> Vec<Fate> {
+    let own = ledger
+        .incarnations
+        .iter()
+        .filter(|row| row.component == component);
+    own.map(|row| row.fate).collect()
+}
+
+#[test]
+fn every_incarnation_of_real_pods_is_in_the_ledger() {
+    let composition = Composition::up();
+    let folder = composition.folder.path();
+    let identity = identity(&worker(folder), folder);
+    let archive = image(folder, &identity);
+    let names = [IMAGE.to_owned()];
+    composition
+        .cluster
+        .load_image(&archive, &names, &Silent, &Cancel::new())
+        .unwrap();
+
+    let watcher = composition.watcher();
+    what_cannot_become_ready_is_told_early(&composition, &watcher);
+
+    let size = EvidenceSize::start(&composition.run.evidence());
+    let deployed = composition.deploy(
+        &[
+            composition.deployment("op", "operator", 2, &["serve"]),
+            composition.job("client", "client", &["once"]),
+            widget("from-rendering", &[]),
+            crd(),
+            namespace(),
+        ],
+        &watcher,
+    );
+    let deployed = deployed.unwrap();
+    assert_eq!(deployed.pods, 3);
+    assert_eq!(watcher.live().ready, 2, "the client's pod has ended");
+
+    // What an operator would make: a Deployment, one of whose pods is lost, a
+    // pod that the kernel kills again and again, and custom resources.
+    let made = [
+        composition.deployment("web", "web", 1, &["serve"]),
+        composition.pod("web", "glutton", "Always", &["eat"]),
+        widget("cleaned", &[]),
+        widget("stuck", &["example.org/nobody"]),
+    ];
+    composition.kubectl(&["apply", "-f", "-"], &yaml(&made));
+    let starts = |name: &str| {
+        let observed = watcher.snapshot();
+        let pods = observed
+            .pods
+            .iter()
+            .filter(|pod| pod.name.starts_with(name));
+        pods.map(|pod| pod.containers[0].starts.len())
+            .sum::<usize>()
+    };
+    until("web runs", || starts("web") == 1);
+    composition.kubectl(
+        &[
+            "delete",
+            "pod",
+            "-n",
+            NAMESPACE,
+            "-l",
+            "app=web",
+            "--wait=false",
+        ],
+        "",
+    );
+    until("web runs again", || starts("web") == 2);
+    until("the glutton was killed twice", || starts("glutton") == 3);
+    until("evidence was heard of", || size.bytes() > 0);
+
+    let said = Said::default();
+    let grace = Duration::from_secs(12);
+    let logs = composition.run.logs();
+    let target = composition.target();
+    let cancel = Cancel::new();
+    let stopped = stop(
+        &target,
+        &watcher,
+        &deployed,
+        grace,
+        Some(&logs),
+        &said,
+        &cancel,
+    )
+    .unwrap();
+    assert!(stopped.forced.is_empty(), "{stopped:?}");
+    assert_eq!(stopped.notes.len(), 1, "{:?}", stopped.notes);
+    assert!(stopped.notes[0].starts_with("Widget sites/stuck was not cleaned up within 12 s"));
+    assert!(stopped.notes[0].ends_with("finalizers left: example.org/nobody"));
+    let observed = watcher.finish();
+    assert_eq!(observed.remaining().count(), 0, "{observed:#?}");
+    let widgets = composition.kubectl(&["get", "widgets", "-A", "-o", "name"], "");
+    assert_eq!(widgets.trim(), "widget.example.org/stuck");
+    assert_order(&said);
+    let log = walkdir::WalkDir::new(&logs)
+        .into_iter()
+        .filter_map(Result::ok);
+    let logs_kept = log.filter(|entry| entry.file_type().is_file()).count();
+    assert!(logs_kept >= 4, "{logs_kept} logs");
+
+    let quarantine = composition.run.quarantine();
+    let evidence = composition.run.evidence();
+    let bundles = bundles(&identity);
+    let ledger = collect(&Gather {
+        run: RUN,
+        evidence: &evidence,
+        quarantine: &quarantine,
+        logs: Some(&logs),
+        bundles: &bundles,
+        observed: &observed,
+        limits: Limits::default(),
+        progress: &Silent,
+        cancel: &Cancel::new(),
+    });
+    let ledger = ledger.unwrap();
+    let collected = [Fate::Collected; 5];
+    assert_eq!(fates(&ledger, "op"), collected[..2], "{ledger:#?}");
+    // One of the two was the job that failed.
+    assert_eq!(fates(&ledger, "client"), collected[..2], "{ledger:#?}");
+    let glutton: Vec<_> = ledger
+        .incarnations
+        .iter()
+        .filter(|row| row.pod == "glutton")
+        .collect();
+    assert!(glutton.len() >= 3, "{glutton:#?}");
+    for (number, row) in glutton.iter().enumerate() {
+        assert_eq!(row.restart, Some(number as u32));
+        assert_eq!(row.fate, Fate::Collected, "{row:#?}");
+        assert_eq!(row.ended.reason.as_deref(), Some("OOMKilled"), "{row:#?}");
+    }
+    assert_eq!(fates(&ledger, "web").len(), 2 + glutton.len());
+    assert_eq!(ledger.lost().count(), 0, "{ledger:#?}");
+    let kinds: Vec<&str> = ledger
+        .findings
+        .iter()
+        .map(|finding| finding.kind.as_str())
+        .collect();
+    assert_eq!(kinds, ["never-started", "stop"], "{:#?}", ledger.findings);
+
+    a_cluster_that_goes_away_is_told(&composition, observed.pods.len());
+}
+
+fn what_cannot_become_ready_is_told_early(composition: &Composition, watcher: &Watcher) {
+    let mut hidden = composition.pod("op", "no-image", "Always", &["serve"]);
+    hidden["spec"]["containers"][0]["image"] = PLAIN_IMAGE.into();
+    let begin = Instant::now();
+    let error = composition
+        .deploy(&[namespace(), hidden], watcher)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        begin.elapsed() < Duration::from_secs(30),
+        "it was hopeless from the beginning"
+    );
+    for part in [
+        "pods 0/1 ready after",
+        "cannot become ready",
+        "pod sites/no-image",
+        "container main: ErrImageNeverPull",
+        "event  ErrImageNeverPull: Container image",
+    ] {
+        assert!(error.contains(part), "`{part}` is not in\n{error}");
+    }
+    composition.kubectl(&["delete", "pod", "-n", NAMESPACE, "no-image", "--now"], "");
+
+    let failing = composition.job("client", "failing", &["fail"]);
+    let error = composition
+        .deploy(&[failing], watcher)
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "the job failed",
+        "container main: Error, exit status 3",
+        "something is missing",
+    ] {
+        assert!(error.contains(part), "`{part}` is not in\n{error}");
+    }
+    composition.kubectl(&["delete", "job", "-n", NAMESPACE, "failing"], "");
+}
+
+/// Clients end before operators clean up, and operators after that.
+#[track_caller]
+fn assert_order(said: &Said) {
+    let said = said.0.lock().unwrap();
+    let at = |text: &str| {
+        let at = said.iter().position(|line| line.starts_with(text));
+        at.unwrap_or_else(|| panic!("`{text}` was not said: {said:#?}"))
+    };
+    let order = [
+        "stopping clients",
+        "waiting for operators to clean up",
+        "waiting for the pods that operators created",
+        "stopping operators",
+        "stopping the rest",
+    ];
+    assert!(order.map(at).is_sorted(), "{said:#?}");
+}
+
+fn a_cluster_that_goes_away_is_told(composition: &Composition, pods: usize) {
+    let watcher = composition.watcher();
+    let known = watcher.snapshot().pods.len();
+    assert!(known <= pods, "pods of this run alone");
+    composition.cluster.down(&Silent).unwrap();
+    until("the watch notices", || watcher.lost().is_some());
+    let error = composition.deploy(&[namespace()], &watcher).unwrap_err();
+    assert!(error.is_gone(), "{error}");
+    let target = composition.target();
+    let (deployed, cancel) = (Deployed::default(), Cancel::new());
+    let grace = Duration::from_secs(1);
+    let error = stop(&target, &watcher, &deployed, grace, None, &Silent, &cancel).unwrap_err();
+    assert!(error.is_gone(), "{error}");
+}
