@@ -245,6 +245,22 @@ fn a_kustomization_is_referred_to_and_stays_untouched() {
 }
 
 #[test]
+fn what_a_kustomization_says_about_itself_is_not_missed() {
+    let mut bench = Bench::new(ONE);
+    bench.spec.components[0].image = Some("example.org/op".into());
+    let base = kustomization(&bench, "config");
+    let plain = bench
+        .render(&Base::Kustomization(base.clone()), "plain")
+        .unwrap();
+    let file = base.join("kustomization.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let all = "buildMetadata: [originAnnotations, managedByLabel, transformerAnnotations]\n";
+    fs::write(file, text + all).unwrap();
+    let rendered = bench.render(&Base::Kustomization(base), "out").unwrap();
+    assert_eq!(rendered.yaml, plain.yaml);
+}
+
+#[test]
 fn an_overlay_inside_its_base_has_a_copy_of_it() {
     let mut bench = Bench::new(ONE);
     bench.spec.components[0].image = Some("example.org/op".into());
@@ -327,6 +343,15 @@ fn manifests_of_a_folder_and_broken_ones() {
     fs::write(bench.path("dir/notes.txt"), "not: [yaml").unwrap();
     let folder = Base::Manifests(vec![bench.path("dir")]);
     assert_eq!(bench.render(&folder, "out").unwrap().patched.len(), 1);
+
+    fs::write(
+        bench.path("dir/kustomization.yaml"),
+        "kind: Kustomization\napiVersion: kustomize.config.k8s.io/v1beta1\n",
+    )
+    .unwrap();
+    let error = bench.render(&folder, "out").unwrap_err();
+    assert!(matches!(error, Error::NotAManifest { .. }), "{error}");
+    fs::remove_file(bench.path("dir/kustomization.yaml")).unwrap();
 
     fs::write(bench.path("dir/broken.yaml"), "kind: [").unwrap();
     let error = bench.render(&folder, "out").unwrap_err().to_string();

@@ -113,3 +113,28 @@ pub(super) fn slots(objects: &[Value], ids: &[Id]) -> Vec<Slot> {
     }
     all
 }
+
+/// Takes away what the topmost kustomization says about itself where it has
+/// `buildMetadata`: below an overlay it says nothing.
+pub(super) fn strip_build_metadata(object: &mut Value) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let gone = |key: &str, value: &Value| match key {
+        "config.kubernetes.io/origin" | "alpha.config.kubernetes.io/transformations" => true,
+        "app.kubernetes.io/managed-by" => value
+            .as_str()
+            .is_some_and(|text| text.starts_with("kustomize-")),
+        _ => false,
+    };
+    for list in ["annotations", "labels"] {
+        let Some(map) = metadata.get_mut(list).and_then(Value::as_object_mut) else {
+            continue;
+        };
+        let before = map.len();
+        map.retain(|key, value| !gone(key, value));
+        if map.is_empty() && before > 0 {
+            metadata.remove(list);
+        }
+    }
+}
