@@ -293,6 +293,10 @@ fn read_package(bytes: &[u8]) -> Result<Package, Malformed> {
         module: string(module)?,
         functions: Vec::new(),
     };
+    if package.path.is_empty() {
+        // Go's tool panics over a package without a name.
+        return Err(reader.error("it has no import path"));
+    }
     let first = PACKAGE_HEADER + offsets.len() as u64;
     let mut end = first;
     let mut offsets = Reader::new(offsets, Endian::Little);
