@@ -149,6 +149,12 @@ impl Template<'_> {
         self.guard(at, path);
         if component.profile_image.is_some() {
             self.warn_of_commands(slot, warnings);
+        } else {
+            warnings.push(format!(
+                "{}, container `{}`: component `{}` has no profile image, so `{}` itself has to \
+                 be instrumented and to hold {LAUNCHER}",
+                self.workload, slot.name, component.name, slot.image
+            ));
         }
         Ok(Patched {
             kind: self.kind.clone(),
