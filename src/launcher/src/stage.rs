@@ -5,12 +5,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use nix::sys::signal::SigSet;
 use rustix::process::{Signal, getpgid, getpgrp, getpid, getppid, setpgid};
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
 use crate::incarnation::{self, Place};
 use crate::options::{Options, Stage};
-use crate::{environment, json, program, say, time};
+use crate::{environment, json, program, say, supervise, time};
 
 /// Becomes the component; comes back with a status only if that fails.
 pub fn run(stage: &Stage) -> i32 {
@@ -65,7 +66,9 @@ pub fn become_component(stage: &Stage) -> i32 {
             None => command.env_remove(name),
         };
     }
-    // Also gives the component an empty signal mask and the default SIGPIPE.
+    // The standard library gives it the default SIGPIPE, but not an empty mask:
+    // a component that inherits ours never hears of SIGTERM.
+    let _ = SigSet::empty().thread_set_mask();
     fail(program::failure(&file, &command.exec()))
 }
 
