@@ -52,6 +52,11 @@ pub fn block_signals() {
     let _ = signals().thread_block();
 }
 
+/// The opposite, for the component: a signal mask outlives exec.
+pub fn unblock_signals() {
+    let _ = signals().thread_unblock();
+}
+
 /// How the component ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
