@@ -102,6 +102,20 @@ pub fn merge(job: Job<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<C
                 Language::Go => go::merge(&mut work, &build)?,
             });
         }
+        if binaries.is_empty() {
+            // Only of a program built for another machine is no identity known.
+            let text = format!(
+                "{}: nothing was collected of it, and its bundle does not say what could run",
+                bundle.component
+            );
+            let finding = Finding {
+                kind: "no-meta-data".to_owned(),
+                text,
+            };
+            if !job.ledger.findings.contains(&finding) {
+                job.ledger.findings.push(finding);
+            }
+        }
         binaries.sort_by(|a: &Binary, b| (&a.name, &a.identity).cmp(&(&b.name, &b.identity)));
         components.push(Component {
             name: bundle.component.clone(),
