@@ -9,16 +9,18 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DynamicObject, ListParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use podcov_process::{Cancel, Progress, Run};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 pub use self::diagnose::{NotReady, Unready};
 use self::diagnose::{Troubles, diagnose, is_ready};
 use self::manifest::Manifest;
 pub use self::manifest::{Crd, Workload};
 use self::ready::{Readiness, readiness};
+use crate::stop::resource;
 use crate::target::{Error, Target, ask, not_found, pause, runtime};
 use crate::watch::Watcher;
 
@@ -94,6 +96,7 @@ pub fn deploy(
     deployment.apply(&manifest.text(true), "namespaces and kinds")?;
     runtime.block_on(deployment.wait_for_kinds(&client, &manifest))?;
     deployment.apply(&manifest.text(false), "the rest")?;
+    runtime.block_on(deployment.scale_up(&client, &manifest))?;
     let pods = runtime.block_on(deployment.wait_until_ready(&client, &manifest))?;
     Ok(Deployed {
         workloads: manifest.workloads,
@@ -200,6 +203,38 @@ impl Deployment<'_> {
                 self.progress
                     .status(&format!("waiting for the kind {}", kind.name));
                 pause(Duration::from_millis(100), self.cancel).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A workload that does not say how many pods it wants keeps the 0 that
+    /// stopping it left behind in a cluster that is used again.
+    async fn scale_up(&self, client: &Client, manifest: &Manifest) -> Result<(), Error> {
+        for workload in &manifest.workloads {
+            let Workload {
+                kind,
+                namespace,
+                name,
+                replicas,
+                ..
+            } = workload;
+            let scales = matches!(kind.as_str(), "Deployment" | "StatefulSet" | "ReplicaSet");
+            let Some(resource) = resource(kind).filter(|_| scales && replicas.is_none()) else {
+                continue;
+            };
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(client.clone(), namespace, &resource);
+            let action = format!("look at the scale of {kind} {namespace}/{name}");
+            let scale = ask(&action, self.cancel, || api.get_scale(name)).await?;
+            if scale.spec.and_then(|spec| spec.replicas).unwrap_or(0) == 0 {
+                let one = Patch::Merge(json!({"spec": {"replicas": 1}}));
+                let action = format!("scale {kind} {namespace}/{name} to 1");
+                let params = PatchParams::default();
+                ask(&action, self.cancel, || {
+                    api.patch_scale(name, &params, &one)
+                })
+                .await?;
             }
         }
         Ok(())

@@ -35,6 +35,9 @@ use crate::watch::observed::Pod;
 const OWNERS: usize = 6;
 /// How often the API server is asked about pods the watch says are there.
 const ASK: Duration = Duration::from_secs(3);
+/// How long pods that operators created get to go by themselves, once all
+/// custom resources are gone.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What became of the pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,7 +107,7 @@ pub fn stop(
 impl Stop<'_> {
     async fn all(&mut self) -> Result<(), Error> {
         let workloads = &self.deployed.workloads;
-        let kind = |workload: &Workload| self.watcher.kind_of_images(&workload.images);
+        let kind = |workload: &Workload| self.watcher.kind_of_workload(workload);
         let starts_clients = |workload: &&Workload| {
             workload.kind == "CronJob" || kind(workload) == Some(Kind::Client)
         };
@@ -114,42 +117,48 @@ impl Stop<'_> {
             .partition(|workload| kind(workload) == Some(Kind::Operator));
 
         self.progress.status("stopping clients");
-        self.end_workloads(&clients).await?;
-        self.wait_for(|kind| kind == Some(Kind::Client)).await?;
+        self.end(&clients, |kind| kind == Some(Kind::Client))
+            .await?;
 
         self.delete_custom_resources().await?;
 
         self.progress
             .status("waiting for the pods that operators created");
-        let patience = self.grace.min(Duration::from_secs(10));
         let is_created = |kind| kind == Some(Kind::Workload);
-        let left = self.wait_gone(&self.pods(is_created), patience).await?;
-        for pod in &left {
-            self.end_by_owner(pod).await?;
-        }
-        self.wait_for(is_created).await?;
+        let patience = self.grace.min(PATIENCE);
+        self.wait_gone(&self.pods(is_created), patience).await?;
+        self.end(&[], is_created).await?;
 
         self.progress.status("stopping operators");
-        self.end_workloads(&operators).await?;
-        self.wait_for(|kind| kind == Some(Kind::Operator)).await?;
+        self.end(&operators, |kind| kind == Some(Kind::Operator))
+            .await?;
 
         self.progress.status("stopping the rest");
-        self.end_workloads(&others).await?;
-        for pod in self.pods(|_| true) {
-            self.end_by_owner(&pod).await?;
-        }
-        let left = self.wait_for(|_| true).await?;
+        let left = self.end(&others, |_| true).await?;
         self.force(left).await
+    }
+
+    /// Ends workloads of the rendering and all pods of a kind, and waits for
+    /// their end. Gives back those that are left.
+    async fn end(
+        &mut self,
+        workloads: &[&Workload],
+        which: impl Fn(Option<Kind>) -> bool,
+    ) -> Result<Vec<Pod>, Error> {
+        self.end_workloads(workloads).await?;
+        // Not left to the garbage collector, which can take its time, and not
+        // known to the rendering where an operator made them.
+        let pods = self.pods(which);
+        for pod in &pods {
+            self.end_by_owner(pod).await?;
+        }
+        self.wait_gone(&pods, self.grace).await
     }
 
     fn pods(&self, which: impl Fn(Option<Kind>) -> bool) -> Vec<Pod> {
         let mut pods = self.watcher.remaining();
         pods.retain(|pod| which(self.watcher.kind_of(pod)));
         pods
-    }
-
-    async fn wait_for(&self, which: impl Fn(Option<Kind>) -> bool) -> Result<Vec<Pod>, Error> {
-        self.wait_gone(&self.pods(which), self.grace).await
     }
 
     /// Waits until the API server does not know these pods any more; gives
@@ -445,7 +454,7 @@ impl Crd {
 }
 
 /// The kinds that make pods, and pods.
-fn resource(kind: &str) -> Option<ApiResource> {
+pub(crate) fn resource(kind: &str) -> Option<ApiResource> {
     let (group, plural) = match kind {
         "Deployment" => ("apps", "deployments"),
         "StatefulSet" => ("apps", "statefulsets"),

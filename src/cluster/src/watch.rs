@@ -18,8 +18,9 @@ use podcov_profile::ledger::Finding;
 use podcov_profile::names::Kind;
 
 use self::book::Book;
-pub use self::book::COMPONENT_ANNOTATION;
 use self::observed::{Observed, Pod};
+use crate::deploy::Workload;
+pub use crate::overlay::COMPONENT_ANNOTATION;
 use crate::target::{Error, SILENCE, Target, ask, runtime, said};
 
 /// A component, and how its pods are recognised.
@@ -147,10 +148,19 @@ impl Watcher {
             .find_map(|container| kind(&container.component))
     }
 
-    /// Which parts the images of a pod template play.
-    pub(crate) fn kind_of_images(&self, images: &[String]) -> Option<Kind> {
-        let has = |watched: &&Watched| images.iter().any(|image| watched.images.contains(image));
-        self.watched.iter().find(has).map(|watched| watched.kind)
+    /// Which part a workload of the rendering plays: by what its annotations
+    /// say, else by its images.
+    pub(crate) fn kind_of_workload(&self, workload: &Workload) -> Option<Kind> {
+        let watched = || self.watched.iter();
+        let is_named = |watched: &&Watched| workload.components.contains(&watched.name);
+        let has_image = |watched: &&Watched| {
+            let mut images = workload.images.iter();
+            images.any(|image| watched.images.contains(image))
+        };
+        let found = watched()
+            .find(is_named)
+            .or_else(|| watched().find(has_image));
+        found.map(|watched| watched.kind)
     }
 
     pub(crate) fn pod(&self, uid: &str) -> Option<Pod> {

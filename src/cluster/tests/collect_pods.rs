@@ -381,8 +381,12 @@ fn every_incarnation_of_real_pods_is_in_the_ledger() {
     assert_eq!(watcher.live().ready, 2, "the client's pod has ended");
 
     // What an operator would make: a Deployment, one of whose pods is lost, a
-    // pod that the kernel kills again and again, and custom resources.
+    // pod that the kernel kills again and again, one that cannot write to the
+    // profile volume, and custom resources.
+    let mut mute = composition.pod("web", "mute", "Never", &["once"]);
+    mute["spec"]["containers"][0]["volumeMounts"][0]["readOnly"] = true.into();
     let made = [
+        mute,
         composition.deployment("web", "web", 1, &["serve"]),
         composition.pod("web", "glutton", "Always", &["eat"]),
         widget("cleaned", &[]),
@@ -413,6 +417,7 @@ fn every_incarnation_of_real_pods_is_in_the_ledger() {
     );
     until("web runs again", || starts("web") == 2);
     until("the glutton was killed twice", || starts("glutton") == 3);
+    until("the mute one has ended", || starts("mute") == 1);
     until("evidence was heard of", || size.bytes() > 0);
 
     let said = Said::default();
@@ -475,8 +480,18 @@ fn every_incarnation_of_real_pods_is_in_the_ledger() {
         assert_eq!(row.fate, Fate::Collected, "{row:#?}");
         assert_eq!(row.ended.reason.as_deref(), Some("OOMKilled"), "{row:#?}");
     }
-    assert_eq!(fates(&ledger, "web").len(), 2 + glutton.len());
-    assert_eq!(ledger.lost().count(), 0, "{ledger:#?}");
+    assert_eq!(fates(&ledger, "web").len(), 2 + glutton.len() + 1);
+    let lost: Vec<_> = ledger.lost().collect();
+    assert_eq!(lost.len(), 1, "{lost:#?}");
+    assert_eq!(
+        (lost[0].pod.as_str(), lost[0].fate),
+        ("mute", Fate::Missing)
+    );
+    assert!(
+        lost[0].reason.contains("Read-only file system"),
+        "{}",
+        lost[0].reason
+    );
     let kinds: Vec<&str> = ledger
         .findings
         .iter()

@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::watch::COMPONENT_ANNOTATION;
+
 /// Something that runs pods and was deployed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Workload {
@@ -16,6 +18,12 @@ pub struct Workload {
     pub name: String,
     /// The images of its containers.
     pub images: Vec<String>,
+    /// How many pods it asks for, if it does.
+    #[serde(default)]
+    pub replicas: Option<i64>,
+    /// The components in it, where annotations of its pods say so.
+    #[serde(default)]
+    pub components: Vec<String>,
 }
 
 /// A kind of custom resource that was deployed.
@@ -95,7 +103,8 @@ impl Manifest {
         if kind == "CustomResourceDefinition" {
             self.crds.extend(crd(value, &name));
         }
-        if let Some(template) = pod_spec(value) {
+        if let Some(pod) = pod_template(value) {
+            let template = &pod["spec"];
             let namespace = namespace.to_owned();
             self.namespaces.push(namespace.clone());
             let lists = ["initContainers", "containers"].map(|list| template[list].as_array());
@@ -108,6 +117,8 @@ impl Manifest {
                 namespace,
                 name,
                 images,
+                replicas: value["spec"]["replicas"].as_i64(),
+                components: components(pod),
             });
         }
     }
@@ -136,17 +147,30 @@ fn crd(value: &Value, name: &str) -> Option<Crd> {
     })
 }
 
-/// Where the kinds that run pods have their pod's spec.
-fn pod_spec(value: &Value) -> Option<&Value> {
+/// Where the kinds that run pods have what their pods are made from.
+fn pod_template(value: &Value) -> Option<&Value> {
     let spec = &value["spec"];
     Some(match string(value, &["kind"]) {
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => {
-            &spec["template"]["spec"]
-        }
-        "CronJob" => &spec["jobTemplate"]["spec"]["template"]["spec"],
-        "Pod" => spec,
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => &spec["template"],
+        "CronJob" => &spec["jobTemplate"]["spec"]["template"],
+        "Pod" => value,
         _ => return None,
     })
+}
+
+/// The components that the overlay wrote into the annotations.
+fn components(pod: &Value) -> Vec<String> {
+    let annotations = pod["metadata"]["annotations"].as_object();
+    let named = annotations
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| key.starts_with(COMPONENT_ANNOTATION));
+    let mut names: Vec<String> = named
+        .filter_map(|(_, name)| name.as_str().map(str::to_owned))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn string<'a>(value: &'a Value, path: &[&str]) -> &'a str {
@@ -196,6 +220,8 @@ mod tests {
             namespace: namespace.into(),
             name: name.into(),
             images: images.iter().map(|image| (*image).to_owned()).collect(),
+            replicas: None,
+            components: vec![],
         };
         assert_eq!(
             manifest.workloads,

@@ -9,10 +9,7 @@ use podcov_profile::ledger::Finding;
 
 use super::Watched;
 use super::observed::{Container, Observed, Pod, SCHEMA, Start};
-
-/// Annotation that says which component runs in a container; its name is
-/// behind the last dot.
-pub const COMPONENT_ANNOTATION: &str = "podcov.dev/component.";
+use crate::overlay::COMPONENT_ANNOTATION;
 
 /// What was seen so far.
 #[derive(Debug, Default)]
@@ -135,15 +132,20 @@ impl Book {
             .flatten()
             .chain(&spec.containers);
         all.filter_map(|container| {
-            let env = container.env.iter().flatten();
-            let mut run = env.filter(|env| env.name == "PODCOV_RUN");
+            let env = |name: &str| {
+                let mut env = container.env.iter().flatten();
+                env.find(|env| env.name == name)?.value.as_ref()
+            };
             // A pod that an earlier run left behind is not this one's.
-            if run.any(|env| env.value.as_ref().is_some_and(|value| *value != self.run)) {
+            if env("PODCOV_RUN").is_some_and(|run| *run != self.run) {
                 return None;
             }
             let image = container.image.clone().unwrap_or_default();
             let named = annotations.get(&format!("{COMPONENT_ANNOTATION}{}", container.name));
-            let component = named.cloned().or_else(|| self.component_of(&image))?;
+            let component = named
+                .or_else(|| env("PODCOV_COMPONENT"))
+                .cloned()
+                .or_else(|| self.component_of(&image))?;
             let name = container.name.clone();
             Some(Container {
                 name,

@@ -93,13 +93,14 @@ pub struct Start {
 
 impl Start {
     /// Whether a process ran in it. Runtimes make containers whose program
-    /// cannot be started; no process, no incarnation.
+    /// cannot be started, and kubelet speaks of containers that it lost before
+    /// it knew them; no process, no incarnation.
     pub fn ran(&self) -> bool {
-        self.started.is_some()
-            || !matches!(
-                self.reason.as_deref(),
-                Some("StartError" | "ContainerCannotRun" | "CreateContainerError")
-            )
+        let is_not_started = matches!(
+            self.reason.as_deref(),
+            Some("StartError" | "ContainerCannotRun" | "CreateContainerError")
+        );
+        self.started.is_some() || !(is_not_started || self.container_id.is_empty())
     }
 }
 
