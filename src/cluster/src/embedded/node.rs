@@ -5,7 +5,8 @@
 //! no file with a process number can be wrong.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -117,7 +118,7 @@ pub(crate) fn find(state: &Path) -> Option<Pid> {
     processes
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .find(|pid| is_node(*pid, &wanted))
+        .find(|pid| is_node(*pid, &wanted) && !is_elsewhere(*pid, state))
         .and_then(Pid::from_raw)
 }
 
@@ -144,6 +145,19 @@ fn wait_until_reaped(pid: Pid) {
 
 fn is_node(pid: i32, wanted: &[u8]) -> bool {
     fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|found| found == wanted)
+}
+
+/// Whether the folder that the process names is another one than ours: a podcov
+/// in a container has its own at the same path.
+fn is_elsewhere(pid: i32, state: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    let theirs = PathBuf::from(format!("/proc/{pid}/root{}", state.display()));
+    match (identity(&theirs), identity(state)) {
+        (Ok(theirs), Ok(ours)) => theirs != ours,
+        (Ok(_), Err(_)) => true,
+        // Somebody removed the folder under a running node.
+        (Err(_), _) => false,
+    }
 }
 
 /// Ends the node if there is one. When its process 1 is killed the kernel kills
