@@ -258,6 +258,14 @@ fn build_of(
             return Ok((index, binary, identity.clone()));
         }
     }
+    // A text profile, or a profile of a program linked without a build id, says
+    // nothing; if the launcher did not either, the container's image is left.
+    if let (Some(index), []) = (own, stated)
+        && let [binary] = components[index].0.binaries.as_slice()
+        && let Some(known) = binary.identity.as_ref().or(binary.other_identities.first())
+    {
+        return Ok((index, 0, known.clone()));
+    }
     let reason = match stated {
         [] => "nothing says which build it comes from".to_owned(),
         [identity, ..] => format!("no bundle of this run has the build {identity}"),

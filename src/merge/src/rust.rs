@@ -302,10 +302,31 @@ fn model(export: &Export, counted: &BTreeMap<String, String>, program: &str) -> 
     files
 }
 
-/// A function's name without hash. Local functions carry their file in front.
+/// A function's name without hash. Local functions carry their file in front,
+/// and methods of a type its name in brackets: `<a::B>::c` is `a::B::c`.
 fn demangle(name: &str) -> String {
     let mangled = name.rsplit([':', ';']).next().unwrap_or(name);
-    format!("{:#}", rustc_demangle::demangle(mangled))
+    let name = format!("{:#}", rustc_demangle::demangle(mangled));
+    let plain = name.strip_prefix('<').and_then(|rest| {
+        let (path, rest) = rest.split_at(closing(rest)?);
+        let is_path = path.starts_with(|c: char| c.is_alphabetic() || c == '_');
+        (is_path && !path.contains(" as ")).then(|| format!("{path}{}", &rest[1..]))
+    });
+    plain.unwrap_or(name)
+}
+
+/// Where the bracket closes that was opened before `text`.
+fn closing(text: &str) -> Option<usize> {
+    let (mut depth, mut previous) = (1, ' ');
+    text.find(|c| {
+        match c {
+            '<' => depth += 1,
+            '>' if previous != '-' => depth -= 1,
+            _ => {}
+        }
+        previous = c;
+        depth == 0
+    })
 }
 
 /// The crate a demangled name starts with. The first name of an implementation
@@ -334,19 +355,8 @@ fn without_parameters(name: &str) -> String {
     let mut rest = name;
     while let Some((before, after)) = rest.split_once("::<") {
         out.push_str(before);
-        let mut depth = 1;
-        let mut previous = ' ';
-        let end = after.find(|c| {
-            match c {
-                '<' => depth += 1,
-                '>' if previous != '-' => depth -= 1,
-                _ => {}
-            }
-            previous = c;
-            depth == 0
-        });
         out.push_str("::<_>");
-        rest = end.map_or("", |end| &after[end + 1..]);
+        rest = closing(after).map_or("", |end| &after[end + 1..]);
     }
     out + rest
 }
@@ -391,6 +401,24 @@ mod tests {
         for (names, expected) in cases {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
             assert_eq!(common_name(&names), *expected);
+        }
+    }
+
+    #[test]
+    fn names_are_as_one_would_write_them() {
+        let cases = [
+            ("_RNvCs32gj3y4fnmh_4main4main", "main::main"),
+            ("main.rs:_RNvCs32gj3y4fnmh_4main4main", "main::main"),
+            // An inherent method, and one of a trait.
+            ("_RNvMs_Cs32gj3y4fnmh_4mainNtB4_1T3new", "main::T::new"),
+            (
+                "_RNvXCs32gj3y4fnmh_4mainNtB2_1TNtB2_1S3run",
+                "<main::T as main::S>::run",
+            ),
+            ("not_mangled", "not_mangled"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(demangle(name), expected, "{name}");
         }
     }
 
