@@ -29,7 +29,7 @@ async fn a_website_with_tls_serves_the_certificate_of_its_secret() -> Result<()>
         let service = world.objects::<Service>().get("shop").await?;
         let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
         ensure!(ports.len() == 1 && ports[0].port == 80, "{ports:?}");
-        ensure!(world.get("shop", "/").await?.body == "secret garden");
+        world.shows("shop", "/", "secret garden").await?;
         Ok(())
     })
     .await

@@ -17,7 +17,7 @@ async fn a_website_is_made_changed_and_deleted_on_the_command_line() -> Result<(
             "--wait",
         ];
         world.sitectl(&words).await?;
-        ensure!(world.get("blog", "/").await?.body == "first post");
+        world.shows("blog", "/", "first post").await?;
 
         let list = world.sitectl(&["list"]).await?;
         ensure!(list.contains(&host) && list.contains("Serving"), "{list}");
@@ -30,7 +30,7 @@ async fn a_website_is_made_changed_and_deleted_on_the_command_line() -> Result<(
             .sitectl(&["page", "blog", "/news", "it rains"])
             .await?;
         world.sitectl(&["wait", "blog"]).await?;
-        ensure!(world.get("blog", "/news").await?.body == "it rains");
+        world.shows("blog", "/news", "it rains").await?;
 
         let described = world.sitectl(&["describe", "blog"]).await?;
         for word in ["Accepted", "1 of 1 serve", "Serving"] {
@@ -66,7 +66,7 @@ async fn an_exported_website_can_be_applied_again() -> Result<()> {
             "{applied:?}"
         );
         world.sitectl(&["wait", "blog"]).await?;
-        ensure!(world.get("blog", "/").await?.body == "hello");
+        world.shows("blog", "/", "hello").await?;
         Ok(())
     })
     .await

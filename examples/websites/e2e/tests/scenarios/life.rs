@@ -67,16 +67,7 @@ async fn children_that_somebody_deletes_or_bends_are_healed() -> Result<()> {
                 Ok(())
             })
             .await?;
-        world
-            .eventually("the website to answer again", async || {
-                let reply = world.get("shop", "/").await?;
-                ensure!(
-                    (reply.status, reply.body.as_str()) == (200, "welcome"),
-                    "{reply:?}"
-                );
-                Ok(())
-            })
-            .await?;
+        world.shows("shop", "/", "welcome").await?;
         Ok(())
     })
     .await
@@ -133,7 +124,7 @@ async fn a_host_belongs_to_the_first_until_it_is_deleted() -> Result<()> {
             .change("first", json!({"host": world.host("moved")}))
             .await?;
         world.ready("second").await?;
-        ensure!(world.get("second", "/").await?.body == "the second");
+        world.shows("second", "/", "the second").await?;
         Ok(())
     })
     .await

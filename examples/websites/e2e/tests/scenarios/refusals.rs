@@ -81,7 +81,7 @@ async fn a_bad_change_leaves_the_good_version_running() -> Result<()> {
             .change("shop", json!({"content": {"headers": header}}))
             .await?;
         world.fails("shop", READY, "InvalidHeader").await?;
-        ensure!(world.get("shop", "/").await?.body == "welcome");
+        world.shows("shop", "/", "welcome").await?;
 
         world
             .change("shop", json!({"content": {"headers": []}}))

@@ -19,8 +19,10 @@ async fn update_moves_traffic_without_a_gap() -> Result<()> {
         let visitor = async {
             let mut seen = Vec::new();
             while !changed.load(Ordering::Relaxed) {
-                let reply = world.get("shop", "/").await?;
-                seen.push((reply.status, reply.body));
+                match world.visit("shop", "/").await {
+                    Ok(reply) => seen.push((reply.status, reply.body)),
+                    Err(error) => seen.push((0, format!("{error:#}"))),
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             anyhow::Ok(seen)
@@ -44,6 +46,7 @@ async fn update_moves_traffic_without_a_gap() -> Result<()> {
         );
         ensure!(site.status.unwrap_or_default().ready_replicas == 2);
 
+        world.shows("shop", "/", "second").await?;
         for _ in 0..5 {
             let reply = world.get("shop", "/").await?;
             ensure!(reply.body == "second", "{reply:?}");
@@ -61,15 +64,20 @@ async fn maintenance_shows_a_notice_until_it_is_over() -> Result<()> {
             .await?;
         world.change("shop", json!({"maintenance": true})).await?;
         world.ready("shop").await?;
-        let notice = world.get("shop", "/").await?;
-        ensure!(
-            notice.status == 503 && notice.header("retry-after") == "60",
-            "{notice:?}"
-        );
+        world
+            .eventually("the notice", async || {
+                let notice = world.get("shop", "/").await?;
+                ensure!(
+                    notice.status == 503 && notice.header("retry-after") == "60",
+                    "{notice:?}"
+                );
+                Ok(())
+            })
+            .await?;
 
         world.change("shop", json!({"maintenance": false})).await?;
         world.ready("shop").await?;
-        ensure!(world.get("shop", "/").await?.body == "welcome");
+        world.shows("shop", "/", "welcome").await?;
         Ok(())
     })
     .await
@@ -92,7 +100,7 @@ async fn replace_never_shows_two_versions() -> Result<()> {
             "{:?}",
             after.keys()
         );
-        ensure!(world.get("shop", "/").await?.body == "second");
+        world.shows("shop", "/", "second").await?;
         Ok(())
     })
     .await
