@@ -57,10 +57,14 @@ fn main() {
             cargo.env_remove(name);
         }
     }
-    cargo.env(
-        "CARGO_ENCODED_RUSTFLAGS",
-        "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static",
-    );
+    // Without a C library, so without its start files.
+    let flags = [
+        "-Ctarget-feature=+crt-static",
+        "-Crelocation-model=static",
+        "-Clink-arg=-nostartfiles",
+        "-Clink-arg=-nostdlib",
+    ];
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     let output = cargo
         .output()
         .expect("cargo starts: this build script was started by it");

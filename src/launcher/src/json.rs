@@ -1,5 +1,10 @@
 //! Just enough JSON for two small files.
 
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 /// A string, quoted.
 pub fn string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);

@@ -1,6 +1,9 @@
 //! The command line.
 
-use std::ffi::OsString;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 /// Continuous mode, and processes of one program share a file.
 const PROFILE_NAME: &str = "%m%c.profraw";
@@ -24,8 +27,6 @@ Ends as PROGRAM ends; 126 if it cannot be executed, 127 if it is not there.
 pub enum Command {
     /// Supervise a program.
     Run(Options),
-    /// Become the program: the launcher started by the launcher.
-    Stage(Stage),
     /// Say something and end.
     Print(String),
 }
@@ -36,48 +37,32 @@ pub struct Options {
     pub component: Option<String>,
     pub identity: Option<String>,
     pub profile_name: String,
-    pub program: OsString,
-    pub arguments: Vec<OsString>,
+    pub program: &'static [u8],
+    pub arguments: Vec<&'static [u8]>,
 }
-
-/// What the supervisor tells the stage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stage {
-    pub options: Options,
-    /// The incarnation's folder, if there is one.
-    pub folder: Option<String>,
-    /// Milliseconds since 1970.
-    pub start: u64,
-    /// The supervisor.
-    pub parent: i32,
-}
-
-/// First argument of the stage; start, parent and folder follow.
-const STAGE: &str = "--stage";
 
 impl Options {
     /// Reads the arguments without the program's own name.
-    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    pub fn parse(arguments: impl IntoIterator<Item = &'static [u8]>) -> Result<Command, String> {
         let mut options = Options {
             profile_name: PROFILE_NAME.to_owned(),
             ..Options::default()
         };
         let mut arguments = arguments.into_iter();
-        let mut stage = None;
         loop {
             let Some(argument) = arguments.next() else {
                 return Err("expected `-- PROGRAM`, found the end of the command line".to_owned());
             };
-            let text = argument.to_string_lossy().into_owned();
+            let text = String::from_utf8_lossy(argument);
             let (name, joined) = match text.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
-                None => (text.as_str(), None),
+                None => (&*text, None),
             };
             let mut value = || {
                 let next = || {
                     arguments
                         .next()
-                        .map(|value| value.to_string_lossy().into_owned())
+                        .map(|value| String::from_utf8_lossy(value).into_owned())
                 };
                 joined
                     .clone()
@@ -95,12 +80,6 @@ impl Options {
                     )));
                 }
                 "--help" | "-h" => return Ok(Command::Print(HELP.to_owned())),
-                STAGE => {
-                    let start = value()?.parse().map_err(|_| "bad start")?;
-                    let parent = value()?.parse().map_err(|_| "bad parent")?;
-                    let folder = Some(value()?).filter(|folder| !folder.is_empty());
-                    stage = Some((start, parent, folder));
-                }
                 "--" => break,
                 _ => return Err(format!("unknown argument `{text}` before `--`, see --help")),
             }
@@ -109,48 +88,7 @@ impl Options {
             .next()
             .ok_or("expected a program after `--`, found nothing")?;
         options.arguments = arguments.collect();
-        Ok(match stage {
-            Some((start, parent, folder)) => Command::Stage(Stage {
-                options,
-                folder,
-                start,
-                parent,
-            }),
-            None => Command::Run(options),
-        })
-    }
-}
-
-impl Stage {
-    /// The arguments that [`Options::parse`] reads as this.
-    pub fn arguments(&self) -> Vec<OsString> {
-        let Stage {
-            options,
-            folder,
-            start,
-            parent,
-        } = self;
-        let folder = folder.as_deref().unwrap_or_default();
-        let mut line: Vec<OsString> = vec![
-            STAGE.into(),
-            start.to_string().into(),
-            parent.to_string().into(),
-            folder.into(),
-        ];
-        for (name, value) in [
-            ("--component", &options.component),
-            ("--identity", &options.identity),
-        ] {
-            line.extend(value.iter().flat_map(|value| [name.into(), value.into()]));
-        }
-        line.extend([
-            "--profile-name".into(),
-            (&options.profile_name).into(),
-            "--".into(),
-        ]);
-        line.push(options.program.clone());
-        line.extend(options.arguments.iter().cloned());
-        line
+        Ok(Command::Run(options))
     }
 }
 
@@ -159,7 +97,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &[&str]) -> Result<Command, String> {
-        Options::parse(line.iter().map(OsString::from))
+        Options::parse(line.iter().map(|word| word.to_string().leak().as_bytes()))
     }
 
     #[test]
@@ -179,17 +117,8 @@ mod tests {
         assert_eq!(options.component.as_deref(), Some("op"));
         assert_eq!(options.identity.as_deref(), Some("build-id:1"));
         assert_eq!(options.profile_name, PROFILE_NAME);
-        assert_eq!(options.program, "x");
-        assert_eq!(options.arguments, ["--", "--help"]);
-        for folder in [None, Some("/v/a b".to_owned())] {
-            let stage = Stage {
-                options: options.clone(),
-                folder,
-                start: 12,
-                parent: 7,
-            };
-            assert_eq!(Options::parse(stage.arguments()), Ok(Command::Stage(stage)));
-        }
+        assert_eq!(options.program, b"x");
+        assert_eq!(options.arguments, [&b"--"[..], b"--help"]);
     }
 
     #[test]

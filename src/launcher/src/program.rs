@@ -1,12 +1,15 @@
 //! Finding the component's program, and saying why it cannot be started in
 //! words that lead to the fault in the image.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use rustix::fs::{Access, FileType, Mode, OFlags, access, open, stat};
+use rustix::io::Errno;
+
+use crate::say::reason;
 
 /// The status of a program that is not there.
 pub const NOT_FOUND: i32 = 127;
@@ -18,22 +21,24 @@ pub type Failure = (i32, String);
 
 /// The file that `program` means: looked up in `path` (the variable PATH) if
 /// it has no slash, and checked for what exec would say too little about.
-pub fn find(program: &OsStr, path: Option<OsString>) -> Result<PathBuf, Failure> {
-    let name = program.to_string_lossy();
-    if program.as_bytes().contains(&b'/') {
-        let file = PathBuf::from(program);
-        check(&file)?;
-        return Ok(file);
+pub fn find(program: &[u8], path: Option<&[u8]>) -> Result<Vec<u8>, Failure> {
+    let name = String::from_utf8_lossy(program);
+    if program.contains(&b'/') {
+        check(program)?;
+        return Ok(program.to_owned());
     }
-    let path = path.unwrap_or("/bin:/usr/bin".into());
-    let found = std::env::split_paths(&path)
-        .map(|dir| dir.join(program))
-        .find(|file| {
-            file.metadata()
-                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-        });
+    let path = path.unwrap_or(b"/bin:/usr/bin");
+    let place = |dir: &[u8]| match dir {
+        b"" => [b"./", program].concat(),
+        dir => [dir, b"/", program].concat(),
+    };
+    let found = path.split(|byte| *byte == b':').map(place).find(|file| {
+        let is_file = |mode| FileType::from_raw_mode(mode) == FileType::RegularFile;
+        stat(file).is_ok_and(|found| is_file(found.st_mode))
+            && access(file, Access::EXEC_OK).is_ok()
+    });
     let file = found.ok_or_else(|| {
-        let path = path.to_string_lossy();
+        let path = String::from_utf8_lossy(path);
         (
             NOT_FOUND,
             format!("cannot start `{name}`: no such program in PATH ({path})"),
@@ -43,27 +48,29 @@ pub fn find(program: &OsStr, path: Option<OsString>) -> Result<PathBuf, Failure>
     Ok(file)
 }
 
-/// Refuses what is neither a program for this machine nor a script. exec would
-/// say "exec format error", or the C library would try it as a shell script.
-fn check(file: &Path) -> Result<(), Failure> {
+/// The machine this launcher was built for, as ELF numbers it.
+const MACHINE: u16 = if cfg!(target_arch = "x86_64") {
+    62
+} else {
+    183
+};
+
+/// Refuses what is neither a program for this machine nor a script: exec would
+/// only say "exec format error".
+fn check(file: &[u8]) -> Result<(), Failure> {
     // A program may be executable and yet not readable; exec decides then.
-    let Some(start) = first_bytes(file) else {
+    let Ok(start) = first_bytes(file) else {
         return Ok(());
     };
-    let refuse = |why: String| {
-        Err((
-            NOT_EXECUTABLE,
-            format!("cannot start {}: {why}", file.display()),
-        ))
-    };
-    let machine = |bytes: &[u8]| u16::from_le_bytes([bytes[18], bytes[19]]);
+    let name = String::from_utf8_lossy(file);
+    let refuse = |why: String| Err((NOT_EXECUTABLE, format!("cannot start {name}: {why}")));
     if start.starts_with(b"\x7fELF") && start.len() == 20 {
-        let own = first_bytes(Path::new("/proc/self/exe")).map(|bytes| machine(&bytes));
-        if own.is_some_and(|own| own != machine(&start)) {
+        let machine = u16::from_le_bytes([start[18], start[19]]);
+        if machine != MACHINE {
             return refuse(format!(
                 "it was built for another machine ({}) than this one ({})",
-                machine_name(machine(&start)),
-                std::env::consts::ARCH
+                machine_name(machine),
+                machine_name(MACHINE)
             ));
         }
     } else if !start.starts_with(b"#!") {
@@ -72,14 +79,11 @@ fn check(file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn first_bytes(file: &Path) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(file)
-        .ok()?
-        .take(20)
-        .read_to_end(&mut bytes)
-        .ok()?;
-    Some(bytes)
+fn first_bytes(file: &[u8]) -> Result<Vec<u8>, Errno> {
+    let file = open(file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut bytes = [0; 20];
+    let count = rustix::io::read(&file, &mut bytes)?;
+    Ok(bytes[..count].to_owned())
 }
 
 fn machine_name(machine: u16) -> String {
@@ -93,18 +97,21 @@ fn machine_name(machine: u16) -> String {
 }
 
 /// What it means that exec of `file` failed.
-pub fn failure(file: &Path, error: &io::Error) -> Failure {
-    let name = file.display();
-    match error.kind() {
-        ErrorKind::NotFound if file.exists() => (
+pub fn failure(file: &[u8], error: Errno) -> Failure {
+    let name = String::from_utf8_lossy(file);
+    match error {
+        Errno::NOENT if stat(file).is_ok() => (
             NOT_FOUND,
             format!(
                 "cannot start {name}: it is there, but not the interpreter or dynamic loader that \
                  it asks for; link it statically or put those into the image"
             ),
         ),
-        ErrorKind::NotFound => (NOT_FOUND, format!("cannot start {name}: no such file")),
-        _ => (NOT_EXECUTABLE, format!("cannot start {name}: {error}")),
+        Errno::NOENT => (NOT_FOUND, format!("cannot start {name}: no such file")),
+        _ => (
+            NOT_EXECUTABLE,
+            format!("cannot start {name}: {}", reason(error)),
+        ),
     }
 }
 
@@ -112,15 +119,17 @@ pub fn failure(file: &Path, error: &io::Error) -> Failure {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_program_of_another_machine_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("x");
-        let mut bytes = first_bytes(Path::new("/proc/self/exe")).unwrap();
+        let mut bytes = first_bytes(b"/proc/self/exe").unwrap();
         bytes[18] = if bytes[18] == 183 { 62 } else { 183 };
         fs::write(&file, bytes).unwrap();
-        let (status, message) = find(file.as_os_str(), None).unwrap_err();
+        let (status, message) = find(file.as_os_str().as_bytes(), None).unwrap_err();
         assert_eq!(status, NOT_EXECUTABLE);
         assert!(message.contains("another machine (aarch64)") || message.contains("(x86_64)"));
     }
@@ -135,8 +144,12 @@ mod tests {
         fs::write(&file, "#!/bin/true\n").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
         let path = std::env::join_paths([other.path(), dir.path()]).unwrap();
-        assert_eq!(find(OsStr::new("tool"), Some(path.clone())), Ok(file));
-        let (status, message) = find(OsStr::new("tol"), Some(path)).unwrap_err();
+        let path = path.as_bytes();
+        assert_eq!(
+            find(b"tool", Some(path)),
+            Ok(file.as_os_str().as_bytes().to_vec())
+        );
+        let (status, message) = find(b"tol", Some(path)).unwrap_err();
         assert_eq!(status, NOT_FOUND);
         assert!(message.contains("`tol`"), "{message}");
     }

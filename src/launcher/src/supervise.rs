@@ -1,60 +1,50 @@
 //! The process that stands in for the component: whoever signals it, waits for
 //! it or reads its status gets what they would get from the component.
 
-use std::io::stdin;
-use std::path::Path;
-use std::process::Command;
+use alloc::format;
 
-use nix::sys::signal::{SigSet, Signal as Numbered};
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpgrp, getpid, getrlimit,
-    kill_process, kill_process_group, setrlimit, wait,
+    Pid, Resource, Rlimit, WaitOptions, WaitStatus, getpgrp, getpid, getrlimit, kill_process_group,
+    setrlimit, wait,
 };
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
+use crate::environment::Environment;
 use crate::incarnation::{self, Place};
-use crate::options::{Options, Stage};
-use crate::{json, say, stage, time};
+use crate::options::Options;
+use crate::second::{self, Start};
+use crate::system::{self, Signals};
+use crate::{json, say, time};
 
-/// Everything that can be sent to a process to tell it something, and SIGCHLD.
-/// Not those that a fault of the process itself raises, which must end it.
-const SIGNALS: [Numbered; 22] = [
-    Numbered::SIGHUP,
-    Numbered::SIGINT,
-    Numbered::SIGQUIT,
-    Numbered::SIGABRT,
-    Numbered::SIGUSR1,
-    Numbered::SIGUSR2,
-    Numbered::SIGALRM,
-    Numbered::SIGTERM,
-    Numbered::SIGCHLD,
-    Numbered::SIGCONT,
-    Numbered::SIGTSTP,
-    Numbered::SIGTTIN,
-    Numbered::SIGTTOU,
-    Numbered::SIGURG,
-    Numbered::SIGXCPU,
-    Numbered::SIGXFSZ,
-    Numbered::SIGVTALRM,
-    Numbered::SIGPROF,
-    Numbered::SIGWINCH,
-    Numbered::SIGIO,
-    Numbered::SIGPWR,
-    Numbered::SIGSTKFLT,
-];
+const SIGPIPE: i32 = 13;
+const SIGCHLD: i32 = 17;
+const SIGSTOP: i32 = 19;
+const SIGTTIN: i32 = 21;
+const SIGTTOU: i32 = 22;
 
-fn signals() -> SigSet {
-    SIGNALS.into_iter().collect()
-}
+/// Everything that can be sent to a process to tell it something, real-time
+/// signals included. Not SIGKILL and SIGSTOP, which nobody can hold, and not
+/// those that a fault of the process itself raises (ILL, TRAP, BUS, FPE, SEGV,
+/// SYS), which must end it.
+const SIGNALS: Signals = {
+    let not = [9, SIGSTOP, 4, 5, 7, 8, 11, 31];
+    let mut set = u64::MAX;
+    let mut at = 0;
+    while at < not.len() {
+        set &= !(1 << (not[at] - 1));
+        at += 1;
+    }
+    Signals(set)
+};
 
 /// From here on signals wait until [`run`] takes them.
 pub fn block_signals() {
-    let _ = signals().thread_block();
+    system::block(SIGNALS);
 }
 
-/// The opposite, for the component: a signal mask outlives exec.
+/// The opposite.
 pub fn unblock_signals() {
-    let _ = signals().thread_unblock();
+    system::unblock(SIGNALS);
 }
 
 /// How the component ended.
@@ -66,38 +56,41 @@ enum End {
 
 /// Runs the component and gives its status; does not come back if it was ended
 /// by a signal that can end this process, too.
-pub fn run(options: &Options) -> i32 {
-    let start = time::now();
-    let place = Place::here(stage::component(options).as_deref());
-    let folder = place.make(start).map_err(|reason| {
-        say::loudly(&format!("no evidence: {reason}"));
-    });
-    let stage = Stage {
-        options: options.clone(),
-        folder: folder.ok(),
-        start,
-        parent: getpid().as_raw_nonzero().get(),
-    };
-    // The link works wherever the launcher is in the image, even if its own
-    // file may not be seen by this user.
-    let child = match Command::new("/proc/self/exe")
-        .args(stage.arguments())
-        .spawn()
-    {
-        Ok(child) => child,
-        Err(error) => {
-            say::loudly(&format!(
-                "no exit record: cannot start a second process: {error}"
-            ));
-            return stage::become_component(&stage);
+pub fn run(options: &Options, env: &Environment) -> i32 {
+    let time = time::now();
+    let place = Place::here(env, second::component(options, env).as_deref());
+    let folder = match place.make(time) {
+        Ok(folder) => Some(folder),
+        Err(reason) => {
+            say::loudly(env, &format!("no evidence: {reason}"));
+            None
         }
     };
-    let pid = Pid::from_child(&child);
+    let start = Start {
+        options,
+        env,
+        place: &place,
+        folder,
+        time,
+    };
+    let own = getpid().as_raw_nonzero().get();
+    let component = match system::fork() {
+        Ok(None) => system::exit(start.second(own)),
+        Ok(Some(pid)) => pid,
+        Err(error) => {
+            let reason = say::reason(error);
+            say::loudly(
+                env,
+                &format!("no exit record: cannot start a second process: {reason}"),
+            );
+            return start.become_component();
+        }
+    };
     let terminal = Terminal::new();
-    let end = attend(pid, &terminal);
-    terminal.take_back(pid);
-    if let Some(folder) = &stage.folder {
-        write_exit(Path::new(folder), start, end);
+    let end = attend(component, &terminal);
+    terminal.take_back(component);
+    if let Some(folder) = &start.folder {
+        write_exit(env, folder, time, end);
     }
     match end {
         End::Code(code) => code,
@@ -106,33 +99,27 @@ pub fn run(options: &Options) -> i32 {
 }
 
 /// Forwards and reaps until the component has ended.
-fn attend(component: Pid, terminal: &Terminal) -> End {
-    let signals = signals();
+fn attend(component: i32, terminal: &Terminal) -> End {
     loop {
-        match signals.wait() {
-            Ok(Numbered::SIGCHLD) => {
+        match system::take(SIGNALS) {
+            Some(SIGCHLD) => {
                 if let Some(end) = reap(component, terminal) {
                     return end;
                 }
             }
-            // These are about this process' own use of the terminal.
-            Ok(Numbered::SIGTTIN | Numbered::SIGTTOU) => {}
-            Ok(signal) => {
-                if let Some(signal) = Signal::from_named_raw(signal as i32) {
-                    let _ = kill_process(component, signal);
-                }
-            }
-            Err(_) => {} // EINTR
+            // These are about this process' own use of terminal and stderr.
+            Some(SIGTTIN | SIGTTOU | SIGPIPE) | None => {}
+            Some(signal) => system::kill(component, signal),
         }
     }
 }
 
 /// Takes every child that has ended, also those of others that process 1 gets.
-fn reap(component: Pid, terminal: &Terminal) -> Option<End> {
+fn reap(component: i32, terminal: &Terminal) -> Option<End> {
     let mut end = None;
     loop {
         match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
-            Ok(Some((pid, status))) if pid == component => {
+            Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == component => {
                 if status.stopped() {
                     terminal.stop_with(component);
                 } else {
@@ -157,20 +144,20 @@ fn end_of(status: WaitStatus) -> End {
     }
 }
 
-fn write_exit(folder: &Path, start: u64, end: End) {
+fn write_exit(env: &Environment, folder: &str, start: u64, end: End) {
     let (code, signal) = match end {
         End::Code(code) => (Some(code), None),
         End::Signal(signal) => (None, Some(signal)),
     };
     let text = json::object(&[
-        ("schema", "1".to_owned()),
+        ("schema", "1".into()),
         ("code", json::number(code)),
         ("signal", json::number(signal)),
         ("start", json::string(&time::rfc3339(start))),
         ("end", json::string(&time::rfc3339(time::now()))),
     ]);
     if let Err(reason) = incarnation::write(folder, "exit.json", &text) {
-        say::loudly(&format!("no exit record: {reason}"));
+        say::loudly(env, &format!("no exit record: {reason}"));
     }
 }
 
@@ -178,60 +165,58 @@ fn write_exit(folder: &Path, start: u64, end: End) {
 /// kernel does not let process 1 do that; there it is the status that a shell
 /// gives, 128 and the number.
 fn end_by(signal: i32) -> i32 {
-    let status = 128 + signal;
-    let Some(named) = Signal::from_named_raw(signal) else {
-        return status;
-    };
-    if getpid() == Pid::INIT {
-        return status;
+    if getpid() != Pid::INIT {
+        // The component has left its core; one of the launcher would hide it.
+        let limit = Rlimit {
+            current: Some(0),
+            ..getrlimit(Resource::Core)
+        };
+        let _ = setrlimit(Resource::Core, limit);
+        unblock_signals();
+        system::kill(getpid().as_raw_nonzero().get(), signal);
     }
-    // The component has left its core; one of the launcher would hide it.
-    let limit = Rlimit {
-        current: Some(0),
-        ..getrlimit(Resource::Core)
-    };
-    let _ = setrlimit(Resource::Core, limit);
-    let _ = SigSet::all().thread_unblock();
-    // Twice: Rust's handler for stack overflows takes the first SIGSEGV.
-    for _ in 0..2 {
-        let _ = kill_process(getpid(), named);
-    }
-    status
+    128 + signal
 }
 
-/// Job control, where the launcher was started in the foreground of a terminal.
+/// Job control, where the launcher was started from a terminal.
 struct Terminal {
     own: Option<Pid>,
 }
 
 impl Terminal {
     fn new() -> Self {
-        // The stage may have taken the foreground already, so the question is
-        // only whether there is a terminal with a foreground.
-        let own = tcgetpgrp(stdin()).is_ok().then(getpgrp);
-        Terminal { own }
+        Terminal {
+            own: foreground().map(|_| getpgrp()),
+        }
     }
 
     /// Ctrl-Z stopped the component: the shell that waits for the launcher must
     /// see it stop, too. When the shell continues it, so does the component.
-    fn stop_with(&self, component: Pid) {
+    fn stop_with(&self, component: i32) {
+        let Some(group) = Pid::from_raw(component) else {
+            return;
+        };
         if self.own.is_none() || getpid() == Pid::INIT {
             return;
         }
         self.take_back(component);
-        let _ = kill_process(getpid(), Signal::STOP);
-        if tcgetpgrp(stdin()).ok() == self.own {
-            let _ = tcsetpgrp(stdin(), component);
+        system::kill(getpid().as_raw_nonzero().get(), SIGSTOP);
+        if foreground() == self.own {
+            let _ = tcsetpgrp(system::standard(0), group);
         }
-        let _ = kill_process_group(component, Signal::CONT);
+        let _ = kill_process_group(group, rustix::process::Signal::CONT);
     }
 
     /// Makes the launcher's group the foreground if the component's still is.
-    fn take_back(&self, component: Pid) {
+    fn take_back(&self, component: i32) {
         if let Some(own) = self.own
-            && tcgetpgrp(stdin()).is_ok_and(|foreground| foreground == component)
+            && foreground() == Pid::from_raw(component)
         {
-            let _ = tcsetpgrp(stdin(), own);
+            let _ = tcsetpgrp(system::standard(0), own);
         }
     }
+}
+
+fn foreground() -> Option<Pid> {
+    tcgetpgrp(system::standard(0)).ok()
 }

@@ -1,13 +1,14 @@
 //! Points in time as text, UTC with milliseconds.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use alloc::format;
+use alloc::string::String;
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// Now, in milliseconds since 1970.
 pub fn now() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    let now = clock_gettime(ClockId::Realtime);
+    now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000
 }
 
 /// `2026-11-21T10:45:50.123Z`

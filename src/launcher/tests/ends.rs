@@ -11,7 +11,7 @@ use common::{Pod, Talking, json, launcher, signal, text};
 #[test]
 fn it_is_static_and_small() {
     let bytes = std::fs::read(launcher()).unwrap();
-    assert!(bytes.len() < 1_000_000, "{} bytes", bytes.len());
+    assert!(bytes.len() < 200_000, "{} bytes", bytes.len());
     let program = podcov_profile::elf::read(&bytes).unwrap();
     assert!(program.is_static(), "{program:?}");
 }

@@ -47,7 +47,12 @@ pub fn launcher() -> &'static Path {
 }
 
 /// As `podcov-build` builds it.
-const FLAGS: [&str; 2] = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
+const FLAGS: [&str; 4] = [
+    "-Ctarget-feature=+crt-static",
+    "-Crelocation-model=static",
+    "-Clink-arg=-nostartfiles",
+    "-Clink-arg=-nostdlib",
+];
 
 /// A profile volume and a place for the termination message.
 pub struct Pod {
