@@ -294,9 +294,11 @@ pub(crate) fn settle(ledger: &mut Ledger) {
             .iter()
             .filter(|f| f.fate == Fate::Merged && counts(f.format));
         let any_counts = merged.count() > 0;
-        // A broken snapshot loses nothing when another one counts.
+        // A broken snapshot loses nothing when another one counts. An empty
+        // file is a process that counted and could not write.
         let lost = incarnation.files.iter().filter(|file| {
-            matches!(file.fate, Fate::Rejected | Fate::Foreign) && !(any_counts && is_live(file))
+            let is_lost = matches!(file.fate, Fate::Rejected | Fate::Foreign | Fate::Empty);
+            is_lost && !(any_counts && is_live(file))
         });
         let lost: Vec<&File> = lost.collect();
         if let Some(first) = lost.first() {
@@ -310,5 +312,84 @@ pub(crate) fn settle(ledger: &mut Ledger) {
             incarnation.reason =
                 "the process left no counts: it was stopped before it wrote them".to_owned();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use podcov_profile::ledger::Ended;
+
+    use super::*;
+
+    fn check(files: &[(&str, Format, Fate)], expected: Fate) {
+        let file = |(path, format, fate): &(&str, Format, Fate)| File {
+            path: format!("n/p_u/c/i/{path}"),
+            format: *format,
+            size: 1,
+            sha256: String::new(),
+            identity: None,
+            fate: *fate,
+            reason: String::new(),
+        };
+        let incarnation = Incarnation {
+            component: "op".to_owned(),
+            namespace: "n".to_owned(),
+            pod: "p".to_owned(),
+            pod_uid: "u".to_owned(),
+            container: "c".to_owned(),
+            id: Some("i".to_owned()),
+            restart: None,
+            identity: None,
+            start: None,
+            end: None,
+            ended: Ended::default(),
+            fate: Fate::Collected,
+            reason: String::new(),
+            files: files.iter().map(file).collect(),
+        };
+        let mut ledger = Ledger {
+            incarnations: vec![incarnation],
+            ..Ledger::default()
+        };
+        settle(&mut ledger);
+        let incarnation = &ledger.incarnations[0];
+        assert_eq!(incarnation.fate, expected, "{files:?}");
+        assert_eq!(
+            incarnation.reason.is_empty(),
+            expected == Fate::Collected,
+            "{files:?}"
+        );
+    }
+
+    #[test]
+    fn an_incarnation_is_collected_only_when_all_of_it_counts() {
+        use Fate::{Collected, Empty, Foreign, Merged, Rejected, Superseded};
+        use Format::{Covcounters, Covmeta, Profraw, Record};
+        let start = ("start.json", Record, Fate::Record);
+        let meta = ("covmeta.1", Covmeta, Merged);
+        let live = |fate| ("live/covcounters.1.1.1", Covcounters, fate);
+        let end = |fate| ("covcounters.1.1.2", Covcounters, fate);
+        check(&[start, ("a.profraw", Profraw, Merged)], Collected);
+        check(&[start], Empty);
+        check(
+            &[
+                ("a.profraw", Profraw, Merged),
+                ("b.profraw", Profraw, Empty),
+            ],
+            Empty,
+        );
+        check(
+            &[
+                ("a.profraw", Profraw, Merged),
+                ("b.profraw", Profraw, Foreign),
+            ],
+            Foreign,
+        );
+        check(&[meta], Empty);
+        check(&[meta, live(Merged)], Collected);
+        check(&[meta, live(Superseded), end(Merged)], Collected);
+        check(&[meta, live(Rejected), end(Merged)], Collected);
+        check(&[meta, live(Merged), end(Rejected)], Rejected);
+        check(&[meta, live(Rejected)], Rejected);
     }
 }

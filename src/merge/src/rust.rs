@@ -201,11 +201,12 @@ fn reason(error: &RunError) -> String {
         RunError::Timeout { tail, .. } => ("took too long", tail),
         other => return other.to_string(),
     };
-    let said = tail.iter().rev().find_map(|line| {
+    let said = tail.iter().find_map(|line| {
         let line = line
             .strip_prefix("error: ")
             .or_else(|| line.strip_prefix("warning: "))?;
-        Some(line.rsplit_once(": ").map_or(line, |(_, what)| what))
+        // Behind the path comes what is wrong; the last line only counts.
+        line.split_once(": ").map(|(_, what)| what)
     });
     match said {
         Some(said) => format!("llvm-profdata refuses it: {said}"),

@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use common::{LLVM, TestRun, build_id, llvm, run};
 use podcov_merge::{Import, import, lay_out_for_cargo_llvm_cov};
@@ -47,25 +48,28 @@ fn never() -> String {
 "#;
 
 /// The program, from PATH or from a folder of ours that is kept between runs.
-fn cargo_llvm_cov() -> PathBuf {
-    if let Some(found) = find_program("cargo-llvm-cov") {
-        return found;
-    }
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
-    let program = cache.join("bin/cargo-llvm-cov");
-    if !program.is_file() {
-        run(Command::new("cargo")
-            .args([
-                "install",
-                "cargo-llvm-cov",
-                "--locked",
-                "--version",
-                VERSION,
-                "--root",
-            ])
-            .arg(&cache));
-    }
-    program
+fn cargo_llvm_cov() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        if let Some(found) = find_program("cargo-llvm-cov") {
+            return found;
+        }
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
+        let program = cache.join("bin/cargo-llvm-cov");
+        if !program.is_file() {
+            run(Command::new("cargo")
+                .args([
+                    "install",
+                    "cargo-llvm-cov",
+                    "--locked",
+                    "--version",
+                    VERSION,
+                    "--root",
+                ])
+                .arg(&cache));
+        }
+        program
+    })
 }
 
 /// cargo-llvm-cov in a workspace, with tools that are there: it would install

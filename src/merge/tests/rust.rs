@@ -486,7 +486,10 @@ fn a_file_only_the_tool_can_refuse_is_found_among_others() {
     assert_eq!(coverage.components[0].binaries[0].profiles, 4);
     assert_eq!(test.fates(3), [("x.profraw".to_owned(), Fate::Rejected)]);
     let reason = &test.ledger.incarnations[3].files[0].reason;
-    assert!(reason.starts_with("llvm-profdata refuses it: "), "{reason}");
+    assert!(
+        reason.starts_with("llvm-profdata refuses it: malformed"),
+        "{reason}"
+    );
     assert_eq!(coverage.components[0].incarnations_lost, 1);
 }
 
