@@ -162,15 +162,17 @@ fn begin_again_if_changed(target: &Path, flags: &str) -> Result<(), Error> {
 
 fn go_env(component: &Component, out: &Path, cancel: &Cancel) -> Result<Variables, Error> {
     let dir = component.root.canonicalize().at("find", &component.root)?;
-    let go = Go {
+    let mut go = Go {
         component,
         dir,
         tags: Vec::new(),
         cancel,
+        goroot: None,
     };
-    let env = go.env()?;
-    let module = env.gomod.parent().unwrap_or(&go.dir).to_owned();
-    let go = Go { dir: module, ..go };
+    let env = go.settle(out)?;
+    if let Some(module) = env.gomod.parent() {
+        go.dir = module.to_owned();
+    }
     // `./...` would mean something else in each folder a build runs in.
     let patterns = match &component.coverpkg[..] {
         [] => vec![format!("{}/...", go.module_path()?)],
@@ -219,6 +221,16 @@ fn go_env(component: &Component, out: &Path, cancel: &Cancel) -> Result<Variable
     fs::create_dir_all(&evidence).at("create", &evidence)?;
 
     let mut v = Variables::new();
+    if let Some(goroot) = &go.goroot {
+        let path = std::env::var("PATH").unwrap_or_default();
+        set(
+            &mut v,
+            "PATH",
+            format!("{}:{path}", text(&goroot.join("bin"))),
+        );
+        set(&mut v, "GOROOT", text(goroot));
+        set(&mut v, "GOTOOLCHAIN", "local");
+    }
     set(&mut v, "GOFLAGS", join_flags(&flags));
     if component.statically {
         set(&mut v, "CGO_ENABLED", "0");

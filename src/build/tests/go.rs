@@ -293,6 +293,27 @@ fn a_test_that_runs_main_is_brought_along() {
     assert!(text.contains("//go:build e2e; no tag was given"), "{text}");
 }
 
+/// Go refuses overlays in the module cache, where downloaded toolchains are.
+#[test]
+fn a_toolchain_in_the_module_cache_is_no_hindrance() {
+    let goroot = need("go", "install Go from https://go.dev/dl")
+        .args(["env", "GOROOT"])
+        .output();
+    let goroot = String::from_utf8(goroot.unwrap().stdout).unwrap();
+    let project = module();
+    let modules = project.evidence("modules");
+    let toolchain = modules.join("toolchain");
+    std::os::unix::fs::symlink(goroot.trim(), &toolchain).unwrap();
+    let bundle = built(&project, |component| {
+        let value = |path: &Path| path.to_str().unwrap().to_owned();
+        component
+            .env
+            .push(("GOMODCACHE".to_owned(), value(&modules)));
+        component.env.push(("GOROOT".to_owned(), value(&toolchain)));
+    });
+    assert_eq!(bundle.binaries[0].mode, Mode::Snapshots);
+}
+
 #[test]
 fn nothing_changed_builds_fast_and_the_same() {
     let project = module();

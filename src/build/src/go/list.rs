@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use podcov_process::{Cancel, Run};
 use serde::Deserialize;
 
+use crate::error::AtPath;
 use crate::rust::nearest;
 use crate::{Component, Error};
 
@@ -16,6 +17,7 @@ pub(crate) struct GoEnv {
     pub(crate) goversion: String,
     pub(crate) goroot: PathBuf,
     pub(crate) gomod: PathBuf,
+    pub(crate) gomodcache: PathBuf,
     pub(crate) goflags: String,
     pub(crate) goos: String,
     pub(crate) goarch: String,
@@ -61,12 +63,18 @@ pub(crate) struct Go<'a> {
     pub(crate) dir: PathBuf,
     pub(crate) tags: Vec<String>,
     pub(crate) cancel: &'a Cancel,
+    /// The toolchain to use, if it is not the one that `go` is by itself.
+    pub(crate) goroot: Option<PathBuf>,
 }
 
 impl Go<'_> {
     /// `go` with what is the same for every call.
     pub(crate) fn run(&self, command: &[&str]) -> Run<'_> {
-        let mut run = Run::new("go").args(command);
+        let mut run = match &self.goroot {
+            None => Run::new("go"),
+            Some(goroot) => Run::new(goroot.join("bin/go")),
+        };
+        run = run.args(command);
         if !self.tags.is_empty() && command != ["env", "-json"] {
             run = run.arg(format!("-tags={}", self.tags.join(",")));
         }
@@ -75,10 +83,11 @@ impl Go<'_> {
         if self.component.statically {
             run = run.env("CGO_ENABLED", "0");
         }
-        self.component
-            .environment(run)
-            .current_dir(&self.dir)
-            .cancel(self.cancel)
+        run = self.component.environment(run);
+        if let Some(goroot) = &self.goroot {
+            run = run.env("GOROOT", goroot).env("GOTOOLCHAIN", "local");
+        }
+        run.current_dir(&self.dir).cancel(self.cancel)
     }
 
     pub(crate) fn env(&self) -> Result<GoEnv, Error> {
@@ -96,6 +105,28 @@ impl Go<'_> {
             return Err(Error::configuration(&self.component.name, what));
         }
         Ok(env)
+    }
+
+    /// Go's settings, with a toolchain that can be given an overlay.
+    ///
+    /// A toolchain that go.mod asks for is kept among the modules, and nothing
+    /// there may be overlaid (since Go 1.25). It may under another name, so
+    /// `cache` gets a link to it.
+    pub(crate) fn settle(&mut self, cache: &Path) -> Result<GoEnv, Error> {
+        let env = self.env()?;
+        if !env.goroot.starts_with(&env.gomodcache) || env.gomodcache.as_os_str().is_empty() {
+            return Ok(env);
+        }
+        std::fs::create_dir_all(cache).at("create", cache)?;
+        let cache = cache.canonicalize().at("find", cache)?;
+        let link = cache.join(format!("goroot-{}", env.goversion));
+        if std::fs::read_link(&link).ok().as_ref() != Some(&env.goroot) {
+            let new = cache.join(format!("goroot-{}.{}", env.goversion, std::process::id()));
+            std::os::unix::fs::symlink(&env.goroot, &new).at("link", &new)?;
+            std::fs::rename(&new, &link).at("rename", &new)?;
+        }
+        self.goroot = Some(link);
+        self.env()
     }
 
     /// The packages that `patterns` match. A pattern that matches nothing

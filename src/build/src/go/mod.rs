@@ -35,14 +35,10 @@ pub(crate) fn build(component: &Component, ctx: &Context) -> Result<Bundle, Erro
     {
         tags.push(tag.clone());
     }
-    let go = Go {
-        component,
-        dir: module_dir(component)?,
-        tags,
-        cancel: ctx.cancel,
-    };
+    let dir = module_dir(component)?;
+    let mut go = Go { component, dir, tags, cancel: ctx.cancel, goroot: None };
     ctx.progress.status("reading the module");
-    let env = go.env()?;
+    let env = go.settle(ctx.cache)?;
     let main = go.main_package()?;
     let patterns = patterns(component);
     let (counted, packages) = go.counted(&main, &patterns)?;
