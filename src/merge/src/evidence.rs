@@ -288,7 +288,8 @@ pub(crate) fn settle(ledger: &mut Ledger) {
         if incarnation.fate != Fate::Collected {
             continue;
         }
-        let is_live = |file: &File| file.path.contains("/live/");
+        // Snapshots, and what Go leaves when it is killed while writing.
+        let is_live = |file: &File| file.path.contains("/live/") || file.path.contains("/tmp.cov");
         let merged = incarnation
             .files
             .iter()
@@ -391,5 +392,8 @@ mod tests {
         check(&[meta, live(Rejected), end(Merged)], Collected);
         check(&[meta, live(Merged), end(Rejected)], Rejected);
         check(&[meta, live(Rejected)], Rejected);
+        let leftover = ("tmp.covcounters.1.1.3", Covcounters, Rejected);
+        check(&[meta, live(Merged), leftover], Collected);
+        check(&[meta, leftover], Rejected);
     }
 }
