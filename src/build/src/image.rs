@@ -385,6 +385,14 @@ fn config(
         .unwrap_or_default();
     let theirs = |words: &Option<Vec<String>>| words.clone().unwrap_or_default();
     let (mut entrypoint, mut cmd) = (theirs(config.entrypoint()), theirs(config.cmd()));
+    // A base that is measured already is not started by two launchers.
+    if entrypoint.first().is_some_and(|word| word == LAUNCHER) {
+        let own = entrypoint
+            .iter()
+            .position(|word| word == "--")
+            .map_or(0, |at| at + 1);
+        entrypoint.drain(..own);
+    }
     if let Some(program) = program {
         // A base that runs the same program (production's own image) keeps its
         // arguments; what any other base runs has nothing to do with ours.

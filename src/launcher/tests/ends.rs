@@ -94,6 +94,30 @@ fn a_signal_to_the_whole_group_reaches_the_component_once() {
 }
 
 #[test]
+fn on_a_terminal_the_component_reads_and_gets_ctrl_c_once() {
+    use std::io::Write;
+    let pod = Pod::new();
+    let mut command = pod.command("script");
+    let component = "trap \"echo INT\" INT; trap \"exit 5\" TERM; read x; echo got $x; \
+                     while :; do sleep 0.02; done";
+    let line = format!("\"$LAUNCHER\" -- sh -c '{component}'");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    command.stdin(std::process::Stdio::piped());
+    let mut terminal = Talking::start(command);
+    let mut keys = terminal.child.stdin.take().unwrap();
+    keys.write_all(b"hello\n").unwrap();
+    terminal.wait_for("got hello");
+    keys.write_all(&[3]).unwrap();
+    terminal.wait_for("INT");
+    let pid = json(&pod.start().join("start.json"))["pid"].to_string();
+    std::thread::sleep(Duration::from_millis(200));
+    signal("TERM", &pid);
+    // `INT` a second time would be a line before the end.
+    assert_eq!(terminal.rest(), Vec::<String>::new());
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(5));
+}
+
+#[test]
 fn a_killed_launcher_leaves_no_component_behind() {
     let pod = Pod::new();
     let mut command = pod.launcher();

@@ -32,7 +32,8 @@ impl Reference {
         let first = parts.next().unwrap_or_default();
         let host = |text: &str| {
             let plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
-            !text.is_empty() && text.chars().all(plain)
+            text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+                && text.chars().all(plain)
         };
         let first_good = component(first) || (name.contains('/') && host(first));
         let tag_good = !tag.is_empty()

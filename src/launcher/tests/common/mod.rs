@@ -169,6 +169,16 @@ impl Talking {
         self.lines.next().expect("a line").unwrap()
     }
 
+    /// All lines that are still to come.
+    pub fn rest(&mut self) -> Vec<String> {
+        self.lines.by_ref().map(|line| line.unwrap()).collect()
+    }
+
+    /// Lines up to the one that ends with `end`; the terminal echoes others.
+    pub fn wait_for(&mut self, end: &str) {
+        while !self.line().trim_end().ends_with(end) {}
+    }
+
     pub fn signal(&self, name: &str) {
         signal(name, &self.child.id().to_string());
     }
