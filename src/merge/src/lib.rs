@@ -1,6 +1,6 @@
 //! Merging through LLVM's and Go's own tools: `--backend tools`.
 //!
-//! Evidence is sorted by the build it comes from ([`evidence`]), each build's
+//! Evidence is sorted by the build it comes from (module `evidence`), each build's
 //! is merged by the tools of its toolchain, and what they say becomes a
 //! [`Coverage`]. The tools only ever see files that podcov's own readers have
 //! accepted, because they crash on others; a file that is refused is copied
