@@ -43,7 +43,7 @@ impl Config {
 
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Config, Failure> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = fs_err::read_to_string(path).map_err(|error| {
             Failure::new(
                 Exit::Usage,
                 format!("cannot read `{}`: {error}", path.display()),

@@ -1,7 +1,7 @@
 //! Running the e2e command and following its output.
 
+use fs_err::File;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -211,7 +211,7 @@ mod tests {
                 good: false
             }
         );
-        let mut lines: Vec<String> = std::fs::read_to_string(&log)
+        let mut lines: Vec<String> = fs_err::read_to_string(&log)
             .unwrap()
             .lines()
             .map(str::to_owned)

@@ -8,7 +8,7 @@ use podcov_report::GoProfile;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::session::Session;
 
-/// Reads `coverage/<component>/<identity>/coverage.out` of every Go build.
+/// Reads `coverage/<component>/<identity>/profile.txt` of every Go build.
 pub fn read(session: &Session, coverage: &Coverage) -> Result<Vec<GoProfile>, Failure> {
     let mut profiles = Vec::new();
     for component in coverage
@@ -22,8 +22,8 @@ pub fn read(session: &Session, coverage: &Coverage) -> Result<Vec<GoProfile>, Fa
                 .coverage()
                 .join(&component.name)
                 .join(binary.identity.dir_name());
-            let path = dir.join("coverage.out");
-            let bytes = std::fs::read(&path).or_exit(Exit::Fault)?;
+            let path = dir.join("profile.txt");
+            let bytes = fs_err::read(&path).or_exit(Exit::Fault)?;
             let profile = Profile::parse(&bytes).or_exit(Exit::Fault)?;
             profiles.push(GoProfile {
                 component: component.name.clone(),

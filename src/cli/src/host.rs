@@ -13,7 +13,7 @@ use crate::session::Session;
 
 /// Writes the launcher to `dir` and gives its path.
 pub fn write_launcher(dir: &Path) -> Result<PathBuf, Failure> {
-    std::fs::create_dir_all(dir).or_exit(Exit::Fault)?;
+    fs_err::create_dir_all(dir).or_exit(Exit::Fault)?;
     let path = dir.join(".podcov-launcher");
     write_program(&path, podcov_build::launcher_bytes())?;
     Ok(path)
@@ -28,9 +28,9 @@ fn write_program(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     };
     // A program that runs cannot be written to, but it can be replaced.
     let new = path.with_extension("new");
-    std::fs::write(&new, bytes).map_err(cannot)?;
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).map_err(cannot)?;
-    std::fs::rename(&new, path).map_err(cannot)
+    fs_err::write(&new, bytes).map_err(cannot)?;
+    fs_err::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).map_err(cannot)?;
+    fs_err::rename(&new, path).map_err(cannot)
 }
 
 /// What the launcher reads on a host, as the overlay sets it in pods.

@@ -30,7 +30,7 @@ pub fn write(
 ) -> Result<Made, Failure> {
     let (whole, judgement) = judge(session, coverage, ledger)?;
     let sources = |component: &str, path: &str| {
-        std::fs::read(session.run.bundle().join(component).join("src").join(path)).ok()
+        fs_err::read(session.run.bundle().join(component).join("src").join(path)).ok()
     };
     let go_profiles = crate::go_profiles::read(session, coverage)?;
     let input = report::Input {

@@ -38,9 +38,12 @@ pub fn whole(session: &Session, options: &Options) -> Result<Exit, Failure> {
 fn pipeline(session: &Session, options: &Options) -> Result<Exit, Failure> {
     steps::headline(session);
     let bundles = steps::build(session)?;
-    let cluster = steps::cluster_up(session, options.keep_cluster)?;
+    let _alone = session.hold_cluster()?;
+    let ours = !steps::is_cluster_up(session)?;
+    let cluster = steps::cluster_up(session, options.keep_cluster || !ours)?;
     let result = measure(session, cluster.as_ref(), &bundles, &options.e2e);
-    if !options.keep_cluster {
+    // One that was up before (`podcov cluster up`) is not ours to remove.
+    if ours && !options.keep_cluster {
         steps::cluster_down(session, cluster.as_ref())?;
     }
     result

@@ -110,7 +110,7 @@ impl Session {
     /// configuration; what the folder holds is added to.
     pub fn bare(dir: &Path, quiet: bool) -> Result<Session, Failure> {
         let dir = std::path::absolute(dir).or_exit(Exit::Usage)?;
-        std::fs::create_dir_all(&dir).or_exit(Exit::Usage)?;
+        fs_err::create_dir_all(&dir).or_exit(Exit::Usage)?;
         let run = RunDir::open(&dir).or_exit(Exit::Usage)?;
         run.make_evidence().or_exit(Exit::Usage)?;
         let lock = RunLock::acquire(&dir, &run.id()).or_exit(Exit::Usage)?;
@@ -137,6 +137,32 @@ impl Session {
         let names = self.config.file.components.iter().map(|c| c.name.get_ref());
         let read = |name: &String| read_bundle(&self.run.bundle().join(name));
         names.map(read).collect()
+    }
+
+    /// Name of the cluster.
+    pub fn cluster_name(&self) -> &str {
+        self.config
+            .file
+            .cluster
+            .name
+            .as_deref()
+            .unwrap_or(self.config.name())
+    }
+
+    /// The right to run in the cluster: two runs in one would measure each
+    /// other, even from different folders.
+    pub fn hold_cluster(&self) -> Result<RunLock, Failure> {
+        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+        let base = base.or_else(home).unwrap_or_else(std::env::temp_dir);
+        let dir = base.join("podcov/in-use").join(self.cluster_name());
+        RunLock::acquire(&dir, &self.run.id())
+            .or_exit(Exit::Usage)
+            .map_err(|failure| {
+                failure.help(
+                    "wait for it, end it, or give this run a cluster of its own: `[cluster] name`",
+                )
+            })
     }
 
     /// What `run.json` says so far.

@@ -179,6 +179,12 @@ pub fn cluster(session: &Session, keep: bool) -> Result<Box<dyn Cluster>, Failur
     provider::select(settings).or_exit(Exit::Cluster)
 }
 
+/// Whether somebody brought the cluster up before.
+pub fn is_cluster_up(session: &Session) -> Result<bool, Failure> {
+    let status = cluster(session, true)?.status().or_exit(Exit::Cluster)?;
+    Ok(status.state == State::Ready)
+}
+
 /// Makes sure that the cluster is up.
 pub fn cluster_up(session: &Session, keep: bool) -> Result<Box<dyn Cluster>, Failure> {
     let cluster = cluster(session, keep)?;
@@ -242,7 +248,7 @@ pub fn load_images(
                 .bundle()
                 .join(&bundle.component)
                 .join(&image.archive);
-            bytes += std::fs::metadata(&archive).map_or(0, |m| m.len());
+            bytes += fs_err::metadata(&archive).map_or(0, |m| m.len());
             images += 1;
             step.status(&image.reference);
             let names = std::slice::from_ref(&image.reference);
@@ -423,7 +429,7 @@ pub fn test(
     }
     let step = session.ui.step("e2e", "starting");
     let logs = session.run.logs();
-    std::fs::create_dir_all(&logs).or_exit(Exit::Fault)?;
+    fs_err::create_dir_all(&logs).or_exit(Exit::Fault)?;
     let log = logs.join("e2e.log");
     let directory = match &typed.directory {
         Some(dir) => session.config.path(dir.get_ref()),

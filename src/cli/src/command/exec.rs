@@ -92,7 +92,7 @@ fn bundles(session: &Session, args: &Exec) -> Result<Vec<Bundle>, Failure> {
         step.done(crate::ui::count(made, "program"));
     }
     let mut all = Vec::new();
-    for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+    for entry in fs_err::read_dir(&dir).into_iter().flatten().flatten() {
         if entry.path().join("bundle.json").is_file() {
             all.push(read_bundle(&entry.path())?);
         }

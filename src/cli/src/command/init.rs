@@ -203,7 +203,7 @@ fn go_programs(root: &Path, ui: &Ui) -> Vec<Program> {
             ));
             continue;
         };
-        let go_mod = std::fs::read_to_string(module.join("go.mod")).unwrap_or_default();
+        let go_mod = fs_err::read_to_string(module.join("go.mod")).unwrap_or_default();
         let operator = go_mod.contains("sigs.k8s.io/controller-runtime");
         for line in done.text().lines() {
             let Some((dir, path)) = line.split_once('\t') else {
@@ -250,7 +250,7 @@ fn go_programs(root: &Path, ui: &Ui) -> Vec<Program> {
 }
 
 fn sub_folders(root: &Path) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(root)
+    let mut folders: Vec<PathBuf> = fs_err::read_dir(root)
         .into_iter()
         .flatten()
         .flatten()
@@ -500,8 +500,8 @@ fn write_files(
     }
     for (path, text) in files {
         let full = root.join(path);
-        let made = full.parent().map_or(Ok(()), std::fs::create_dir_all);
-        made.and_then(|()| std::fs::write(&full, text))
+        let made = full.parent().map_or(Ok(()), fs_err::create_dir_all);
+        made.and_then(|()| fs_err::write(&full, text))
             .map_err(|error| {
                 Failure::new(
                     Exit::Usage,
@@ -519,7 +519,7 @@ fn write_files(
 
 fn append(root: &Path, file: &str, lines: &[&str], ui: &Ui) -> Result<(), Failure> {
     let path = root.join(file);
-    let mut text = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut text = fs_err::read_to_string(&path).unwrap_or_default();
     let missing: Vec<&&str> = lines
         .iter()
         .filter(|l| !text.lines().any(|have| have == **l))
@@ -534,8 +534,8 @@ fn append(root: &Path, file: &str, lines: &[&str], ui: &Ui) -> Result<(), Failur
         text.push_str(line);
         text.push('\n');
     }
-    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    made.and_then(|()| std::fs::write(&path, text))
+    let made = path.parent().map_or(Ok(()), fs_err::create_dir_all);
+    made.and_then(|()| fs_err::write(&path, text))
         .map_err(|e| {
             Failure::new(
                 Exit::Usage,
@@ -552,7 +552,7 @@ fn ignore(root: &Path, ui: &Ui) -> Result<(), Failure> {
 
 fn alias(root: &Path, ui: &Ui) -> Result<(), Failure> {
     let path = root.join(".cargo/config.toml");
-    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let text = fs_err::read_to_string(&path).unwrap_or_default();
     let line = "xtask = \"run --quiet --manifest-path xtask/Cargo.toml --\"";
     if text.contains("xtask =") {
         return Ok(());

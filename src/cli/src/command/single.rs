@@ -179,5 +179,5 @@ fn left<T: DeserializeOwned>(path: &Path, step: &str) -> Result<T, Failure> {
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).or_exit(Exit::Fault)
+    fs_err::read_to_string(path).or_exit(Exit::Fault)
 }

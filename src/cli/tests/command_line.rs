@@ -1,0 +1,166 @@
+//! podcov as a user starts it, as far as no cluster is needed: real programs,
+//! real profiles, real exit statuses.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn podcov(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_podcov"))
+        .current_dir(dir)
+        .args(args)
+        .env_remove("LLVM_PROFILE_FILE")
+        .env_remove("GOCOVERDIR")
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn write(dir: &Path, name: &str, text: &str) {
+    let path = dir.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// A cargo package whose program calls `tick` as often as it is told.
+fn rust_program(dir: &Path) {
+    write(
+        dir,
+        "Cargo.toml",
+        "[package]\nname = \"ticker\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n",
+    );
+    write(
+        dir,
+        "src/main.rs",
+        "fn tick() {\n    std::hint::black_box(());\n}\n\nfn never() {\n    println!(\"never\");\n}\n\n\
+         fn main() {\n    let times: u32 = std::env::args().nth(1).unwrap().parse().unwrap();\n    \
+         for _ in 0..times {\n        tick();\n    }\n    if times == 99 {\n        never();\n    }\n    \
+         if std::env::args().nth(2).is_some() {\n        std::process::exit(7);\n    }\n}\n",
+    );
+}
+
+#[test]
+fn without_configuration_the_remedy_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = podcov(dir.path(), &["run"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("podcov init"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn a_step_without_the_one_before_says_which_to_run() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "podcov.toml",
+        "[composition]\nname = \"x\"\n[[component]]\nname = \"x\"\nlanguage = \"go\"\n",
+    );
+    let output = podcov(dir.path(), &["merge"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("podcov build"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+/// `podcov env`, the user's own cargo build, then `podcov exec` twice into one
+/// folder: counts add up, the command's exit status is kept.
+#[test]
+fn exec_measures_a_program_built_with_env() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    rust_program(root);
+    let podcov_exe = env!("CARGO_BIN_EXE_podcov");
+    let build = format!(
+        "eval \"$('{podcov_exe}' env --language rust --dynamic)\" && cargo build --quiet --offline && \
+         find \"$CARGO_TARGET_DIR\" -name ticker -type f -perm -u+x -path '*debug/ticker' > where"
+    );
+    let built = Command::new("sh")
+        .current_dir(root)
+        .arg("-ec")
+        .arg(build)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", text(&built.stderr));
+    let program = std::fs::read_to_string(root.join("where")).unwrap();
+    let program = program
+        .lines()
+        .next()
+        .expect("the built program")
+        .to_owned();
+
+    let first = podcov(root, &["exec", "--evidence", "e", "--", &program, "3"]);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    let second = podcov(
+        root,
+        &["exec", "--evidence", "e", "--", &program, "4", "fail"],
+    );
+    assert_eq!(second.status.code(), Some(7), "{}", text(&second.stderr));
+    assert!(
+        text(&second.stdout).contains("ticker"),
+        "{}",
+        text(&second.stdout)
+    );
+
+    let coverage = std::fs::read_to_string(root.join("e/coverage/coverage.json")).unwrap();
+    let coverage: serde_json::Value = serde_json::from_str(&coverage).unwrap();
+    let file = &coverage["components"][0]["binaries"][0]["files"][0];
+    let functions = file["functions"].as_array().unwrap();
+    let count = |name: &str| {
+        let function = functions
+            .iter()
+            .find(|f| f["name"].as_str().unwrap().ends_with(name));
+        function.unwrap()["count"].as_u64().unwrap()
+    };
+    assert_eq!(count("tick"), 7);
+    assert_eq!(count("never"), 0);
+    assert!(root.join("e/report/index.html").is_file());
+}
+
+#[test]
+fn init_describes_a_cargo_package() {
+    let dir = tempfile::tempdir().unwrap();
+    rust_program(dir.path());
+    write(
+        dir.path(),
+        "manifests/kustomization.yaml",
+        "resources: [deployment.yaml]\n",
+    );
+    write(
+        dir.path(),
+        "manifests/deployment.yaml",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: ticker}\nspec:\n  selector: \
+         {matchLabels: {app: t}}\n  template:\n    metadata: {labels: {app: t}}\n    spec:\n      \
+         containers:\n      - {name: main, image: 'example.org/ticker:1'}\n",
+    );
+    let output = podcov(dir.path(), &["init", "--xtask"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let toml = std::fs::read_to_string(dir.path().join("podcov.toml")).unwrap();
+    for line in [
+        "image = \"example.org/ticker:1\"",
+        "workloads = [\"Deployment/ticker:main\"]",
+        "kustomization = \"manifests\"",
+    ] {
+        assert!(toml.contains(line), "{line} is not in\n{toml}");
+    }
+    for file in [
+        "xtask/src/main.rs",
+        "overlays/profile/kustomization.yaml",
+        ".cargo/config.toml",
+    ] {
+        assert!(dir.path().join(file).is_file(), "{file}");
+    }
+    let again = podcov(dir.path(), &["init"]);
+    assert_eq!(
+        again.status.code(),
+        Some(2),
+        "an existing file was overwritten"
+    );
+}
