@@ -87,6 +87,19 @@ impl Error {
         }
     }
 
+    /// A tool that is not there is a fault of the toolchain, with a remedy.
+    pub(crate) fn tool(component: &str, error: process::Error, remedy: &str) -> Self {
+        match error {
+            process::Error::Start { program, source }
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                let what = format!("expected `{program}` on PATH, found none; {remedy}");
+                Self::toolchain(component, what)
+            }
+            other => other.into(),
+        }
+    }
+
     pub(crate) fn program(path: &Path, what: impl Into<String>) -> Self {
         Error::Program {
             path: path.to_owned(),

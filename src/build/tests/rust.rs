@@ -248,6 +248,9 @@ fn at_exit_and_dynamic_are_there_for_who_asks() {
 #[test]
 fn the_users_own_flags_stay() {
     let project = single();
+    let manifest = std::fs::read_to_string(project.root.join("Cargo.toml")).unwrap();
+    let own = "[profile.dev]\ncodegen-units = 2\n[profile.dev.package.app]\nopt-level = 1\n";
+    project.write("Cargo.toml", &(manifest + own));
     project.write(
         ".cargo/config.toml",
         "[build]\nrustflags = [\"--cfg\", \"mine\"]\n",

@@ -91,7 +91,9 @@ impl Go<'_> {
     }
 
     pub(crate) fn env(&self) -> Result<GoEnv, Error> {
-        let text = self.run(&["env", "-json"]).run()?.text();
+        let run = self.run(&["env", "-json"]).run();
+        let install = "install Go (https://go.dev/dl)";
+        let text = run.map_err(|e| Error::tool(&self.component.name, e, install))?.text();
         let env: GoEnv = serde_json::from_str(&text).map_err(|error| Error::Answer {
             tool: "go env",
             what: error.to_string(),
@@ -114,6 +116,14 @@ impl Go<'_> {
     /// `cache` gets a link to it.
     pub(crate) fn settle(&mut self, cache: &Path) -> Result<GoEnv, Error> {
         let env = self.env()?;
+        if !self.tags.is_empty() {
+            // `-tags` on the command line takes the place of one in GOFLAGS.
+            for flag in split_flags(&env.goflags) {
+                if let Some(tags) = flag.trim_start_matches('-').strip_prefix("tags=") {
+                    self.tags.extend(tags.split(',').map(str::to_owned));
+                }
+            }
+        }
         if !env.goroot.starts_with(&env.gomodcache) || env.gomodcache.as_os_str().is_empty() {
             return Ok(env);
         }

@@ -10,6 +10,7 @@ use podcov_process::{Cancel, Run};
 use podcov_profile::bundle::Mode;
 use sha2::{Digest, Sha256};
 
+use super::profiles::Profiles;
 use super::select::Selection;
 use super::toolchain::Toolchain;
 use crate::error::AtPath;
@@ -126,10 +127,7 @@ pub(super) fn build(
     let lock = lock::hold(&target_dir, ctx)?;
     let target_dir = target_dir.canonicalize().at("find", &target_dir)?;
     let profile = component.cargo_profile.as_deref().unwrap_or("release");
-    let marker = wrapper::Marker {
-        mode: component.mode.unwrap_or(Mode::Continuous),
-        codegen_units: user_codegen_units(metadata.workspace_root.as_std_path(), profile),
-    };
+    let profiles = Profiles::read(metadata.workspace_root.as_std_path(), profile);
     let mut run = Run::new("cargo")
         .args(["build", "--message-format=json", "--profile", profile])
         .args(["--target", &toolchain.target])
@@ -147,10 +145,17 @@ pub(super) fn build(
         run = run.args(["--features", &qualified_features(component).join(",")]);
     }
     for package in &selection.counted {
-        let mark = marker.encode();
-        let id = package.id.repr.replace('\\', "\\\\").replace('"', "\\\"");
-        run = run.arg("--config").arg(format!(
-            "profile.{profile}.package.\"{id}\".codegen-units={mark}"
+        let (spec, codegen_units) = profiles.of(package);
+        let mode = component.mode.unwrap_or(Mode::Continuous);
+        let mark = wrapper::Marker {
+            mode,
+            codegen_units,
+        }
+        .encode();
+        let spec = spec.replace('\\', "\\\\").replace('"', "\\\"");
+        run = run.arg("--config");
+        run = run.arg(format!(
+            "profile.{profile}.package.\"{spec}\".codegen-units={mark}"
         ));
     }
     if toolchain.has_build_dir {
@@ -354,29 +359,6 @@ fn strip_control(text: &str) -> String {
     plain
 }
 
-/// `codegen-units` of the user's profile, which our mark takes the place of.
-/// Only the workspace's manifest and the environment are asked: elsewhere it
-/// is rare, and what is missed changes speed, not counts.
-fn user_codegen_units(workspace: &Path, profile: &str) -> Option<u32> {
-    let variable = profile.to_uppercase().replace('-', "_");
-    let from_env = std::env::var(format!("CARGO_PROFILE_{variable}_CODEGEN_UNITS"));
-    if let Some(units) = from_env.ok().and_then(|text| text.parse().ok()) {
-        return Some(units);
-    }
-    let text = std::fs::read_to_string(workspace.join("Cargo.toml")).ok()?;
-    let manifest: toml::Table = text.parse().ok()?;
-    let profiles = manifest.get("profile")?.as_table()?;
-    let mut name = profile;
-    for _ in 0..10 {
-        let table = profiles.get(name)?.as_table()?;
-        if let Some(units) = table.get("codegen-units").and_then(toml::Value::as_integer) {
-            return u32::try_from(units).ok();
-        }
-        name = table.get("inherits")?.as_str()?;
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,14 +386,5 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("… 140 lines …"));
-    }
-
-    #[test]
-    fn codegen_units_are_inherited() {
-        let dir = tempfile::tempdir().unwrap();
-        let text = "[profile.release]\ncodegen-units = 3\n[profile.fast]\ninherits = \"release\"\n";
-        std::fs::write(dir.path().join("Cargo.toml"), text).unwrap();
-        assert_eq!(user_codegen_units(dir.path(), "fast"), Some(3));
-        assert_eq!(user_codegen_units(dir.path(), "dev"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Rust components: cargo, with rustc behind podcov's wrapper.
 
 mod cargo;
+mod profiles;
 mod select;
 mod sources;
 mod toolchain;

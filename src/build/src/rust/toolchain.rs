@@ -39,7 +39,8 @@ impl Toolchain {
             let run = Run::new(&rustc).args(args).current_dir(dir).cancel(cancel);
             component.environment(run).run().map(|done| done.text())
         };
-        let verbose = ask(&["-vV"])?;
+        let install = "install Rust (https://rustup.rs)";
+        let verbose = ask(&["-vV"]).map_err(|e| Error::tool(&component.name, e, install))?;
         let field = |name: &str| verbose.lines().find_map(|line| line.strip_prefix(name));
         let host = field("host: ").unwrap_or_default().to_owned();
         let configured = config.build.target.as_deref().unwrap_or_default();
