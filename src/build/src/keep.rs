@@ -12,6 +12,17 @@ use sha2::{Digest, Sha256};
 use crate::Error;
 use crate::error::AtPath;
 
+/// Names of components are names of folders and images.
+pub(crate) fn check_name(component: &str) -> Result<(), Error> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if component.is_empty() || component.starts_with('.') || !component.chars().all(plain) {
+        let what = "its name must be letters, digits, `-`, `_` and `.`, because folders and \
+                    images are called by it";
+        return Err(Error::configuration(component, what));
+    }
+    Ok(())
+}
+
 /// A bundle being written.
 pub(crate) struct Keep {
     partial: PathBuf,
@@ -21,12 +32,7 @@ pub(crate) struct Keep {
 impl Keep {
     /// Begins the bundle of `component` in `bundles`.
     pub(crate) fn begin(bundles: &Path, component: &str) -> Result<Self, Error> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if component.is_empty() || component.starts_with('.') || !component.chars().all(plain) {
-            let what = "its name must be letters, digits, `-`, `_` and `.`, because folders and \
-                        images are called by it";
-            return Err(Error::configuration(component, what));
-        }
+        check_name(component)?;
         let partial = bundles.join(format!(".{component}.partial"));
         remove(&partial)?;
         for dir in ["bin", "meta", "src"] {

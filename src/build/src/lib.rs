@@ -33,6 +33,7 @@ pub fn launcher_bytes() -> &'static [u8] {
 /// bundle, with an image if one is asked for.
 pub fn build(component: &Component, ctx: &Context) -> Result<Bundle, Error> {
     ctx.cancel.check()?;
+    keep::check_name(&component.name)?;
     match component.language {
         Language::Rust => rust::build(component, ctx),
         Language::Go => go::build(component, ctx),

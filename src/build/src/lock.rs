@@ -27,3 +27,33 @@ pub(crate) fn hold(dir: &Path, ctx: &Context) -> Result<Lock, Error> {
         ctx.cancel.sleep(Duration::from_millis(200))?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use podcov_process::{Cancel, Silent};
+
+    use super::*;
+
+    #[test]
+    fn the_second_waits_for_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let (dir, cancel) = (dir.path(), Cancel::new());
+        let ctx = Context {
+            cache: dir,
+            bundles: dir,
+            progress: &Silent,
+            cancel: &cancel,
+        };
+        let first = hold(dir, &ctx).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| hold(dir, &ctx).map(drop));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!second.is_finished());
+            drop(first);
+            assert!(second.join().unwrap().is_ok());
+        });
+        let _third = hold(dir, &ctx).unwrap();
+        cancel.set();
+        assert!(matches!(hold(dir, &ctx), Err(Error::Cancelled(_))));
+    }
+}

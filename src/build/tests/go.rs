@@ -329,6 +329,32 @@ fn nothing_changed_builds_fast_and_the_same() {
 }
 
 #[test]
+fn the_commit_is_kept_and_whether_it_is_what_was_built() {
+    let project = module();
+    let git = |args: &[&str]| {
+        let who = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
+        let mut git = need("git", "install the package git");
+        let output = git
+            .args(who)
+            .args(args)
+            .current_dir(&project.root)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "all"]);
+    let commit = Some(git(&["rev-parse", "HEAD"]));
+    let bundle = built(&project, |_| {});
+    assert_eq!((bundle.commit, bundle.dirty), (commit.clone(), false));
+    project.write("work/work.go", &WORK.replace("100", "200"));
+    let bundle = built(&project, |_| {});
+    assert_eq!((bundle.commit, bundle.dirty), (commit, true));
+}
+
+#[test]
 fn what_does_not_fit_is_said_with_what_would() {
     need("go", "install Go from https://go.dev/dl");
     let project = module();
