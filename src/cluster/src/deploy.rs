@@ -49,6 +49,7 @@ pub struct Deployed {
 struct Deployment<'a> {
     target: &'a Target,
     kubectl: &'a Path,
+    no_proxy: Option<String>,
     deadline: Instant,
     timeout: Duration,
     begin: Instant,
@@ -79,9 +80,12 @@ pub fn deploy(
     }
     let begin = Instant::now();
     let deadline = begin + timeout;
+    let runtime = runtime()?;
+    let client = runtime.block_on(target.client())?;
     let deployment = Deployment {
         target,
         kubectl,
+        no_proxy: runtime.block_on(target.no_proxy())?,
         deadline,
         timeout,
         begin,
@@ -89,8 +93,6 @@ pub fn deploy(
         progress,
         cancel,
     };
-    let runtime = runtime()?;
-    let client = runtime.block_on(target.client())?;
     let manifest = Manifest::parse(yaml, client.default_namespace()).map_err(Error::Manifest)?;
     let kept = runtime.block_on(deployment.custom_resources(&client, &manifest))?;
     deployment.apply(&manifest.text(true), "namespaces and kinds")?;
@@ -116,7 +118,7 @@ impl Deployment<'_> {
         self.progress.status(&format!("applying {what}"));
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
-            let run = Run::new(self.kubectl)
+            let mut run = Run::new(self.kubectl)
                 .args(self.target.kubectl_args())
                 .args([
                     "apply",
@@ -129,6 +131,9 @@ impl Deployment<'_> {
                 .input(text)
                 .timeout(left.max(Duration::from_secs(5)))
                 .cancel(self.cancel);
+            if let Some(hosts) = &self.no_proxy {
+                run = run.env("NO_PROXY", hosts).env("no_proxy", hosts);
+            }
             let error = match run.run() {
                 Ok(_) => return Ok(()),
                 Err(error) => error,

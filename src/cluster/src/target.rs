@@ -117,12 +117,16 @@ pub(crate) fn not_found(error: &kube::Error) -> bool {
 }
 
 impl Target {
-    pub(crate) async fn client(&self) -> Result<kube::Client, Error> {
+    async fn config(&self) -> Result<kube::Config, Error> {
         let wrong = |source| Error::Kubeconfig {
             path: self.kubeconfig.clone(),
             source: Box::new(source),
         };
         let file = Kubeconfig::read_from(&self.kubeconfig).map_err(wrong)?;
+        let names_proxy = file.clusters.iter().any(|cluster| {
+            let cluster = cluster.cluster.as_ref();
+            cluster.is_some_and(|cluster| cluster.proxy_url.is_some())
+        });
         let options = KubeConfigOptions {
             context: self.context.clone(),
             ..Default::default()
@@ -131,12 +135,36 @@ impl Target {
             .await
             .map_err(wrong)?;
         config.connect_timeout = Some(Duration::from_secs(5));
-        // No proxy between a test and its cluster, whatever the environment
-        // says, unless the kubeconfig names one.
-        kube::Client::try_from(config).map_err(|source| Error::Api {
+        // A proxy of the environment is the way to the internet, not to a
+        // cluster on this machine.
+        if !names_proxy {
+            config.proxy_url = None;
+        }
+        Ok(config)
+    }
+
+    pub(crate) async fn client(&self) -> Result<kube::Client, Error> {
+        kube::Client::try_from(self.config().await?).map_err(|source| Error::Api {
             action: format!("talk to the cluster of {}", self.kubeconfig.display()),
             source: Box::new(source),
         })
+    }
+
+    /// Hosts that kubectl is to reach without a proxy: those of the
+    /// environment, and the cluster where its kubeconfig has its number, not a
+    /// name.
+    pub(crate) async fn no_proxy(&self) -> Result<Option<String>, Error> {
+        let config = self.config().await?;
+        let host = config.cluster_url.host().unwrap_or_default();
+        let number = host.trim_start_matches('[').trim_end_matches(']');
+        if config.proxy_url.is_some() || number.parse::<std::net::IpAddr>().is_err() {
+            return Ok(None);
+        }
+        let known = std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy"));
+        Ok(Some(match known {
+            Ok(known) if !known.is_empty() => format!("{known},{number}"),
+            _ => number.to_owned(),
+        }))
     }
 
     /// The arguments that make kubectl talk to the same cluster.

@@ -234,6 +234,12 @@ fn worker(folder: &Path) -> PathBuf {
 fn launcher() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("launcher");
     let host = host();
+    let flags = [
+        "-Ctarget-feature=+crt-static",
+        "-Crelocation-model=static",
+        "-Clink-arg=-nostartfiles",
+        "-Clink-arg=-nostdlib",
+    ];
     Run::new(env!("CARGO"))
         .args([
             "build",
@@ -245,7 +251,8 @@ fn launcher() -> PathBuf {
         ])
         .args(["--target", &host, "--target-dir", target.to_str().unwrap()])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        // As the build crate does it.
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .run()
         .unwrap();
     target.join(host).join("launcher/podcov-launcher")
@@ -499,6 +506,7 @@ fn every_incarnation_of_real_pods_is_in_the_ledger() {
         .collect();
     assert_eq!(kinds, ["never-started", "stop"], "{:#?}", ledger.findings);
 
+    what_was_stopped_can_be_deployed_again(&composition);
     a_cluster_that_goes_away_is_told(&composition, observed.pods.len());
 }
 
@@ -558,10 +566,35 @@ fn assert_order(said: &Said) {
     assert!(order.map(at).is_sorted(), "{said:#?}");
 }
 
+/// Also where the manifest does not say how many pods there are to be.
+fn what_was_stopped_can_be_deployed_again(composition: &Composition) {
+    let watcher = composition.watcher();
+    let mut operator = composition.deployment("op", "operator", 1, &["serve"]);
+    operator["spec"].as_object_mut().unwrap().remove("replicas");
+    let deployed = composition.deploy(&[operator], &watcher).unwrap();
+    assert_eq!(deployed.pods, 1);
+    assert_eq!(watcher.live().ready, 1);
+    let cancel = Cancel::new();
+    cancel.set();
+    let grace = Duration::from_secs(30);
+    let begin = Instant::now();
+    let stopped = stop(
+        &composition.target(),
+        &watcher,
+        &deployed,
+        grace,
+        None,
+        &Silent,
+        &cancel,
+    );
+    assert!(matches!(stopped, Err(Error::Cancelled(_))), "{stopped:?}");
+    assert!(begin.elapsed() < Duration::from_secs(2));
+}
+
 fn a_cluster_that_goes_away_is_told(composition: &Composition, pods: usize) {
     let watcher = composition.watcher();
     let known = watcher.snapshot().pods.len();
-    assert!(known <= pods, "pods of this run alone");
+    assert!(known <= pods, "no more than were ever there");
     composition.cluster.down(&Silent).unwrap();
     until("the watch notices", || watcher.lost().is_some());
     let error = composition.deploy(&[namespace()], &watcher).unwrap_err();
