@@ -93,7 +93,9 @@ impl Go<'_> {
     pub(crate) fn env(&self) -> Result<GoEnv, Error> {
         let run = self.run(&["env", "-json"]).run();
         let install = "install Go (https://go.dev/dl)";
-        let text = run.map_err(|e| Error::tool(&self.component.name, e, install))?.text();
+        let text = run
+            .map_err(|e| Error::tool(&self.component.name, e, install))?
+            .text();
         let env: GoEnv = serde_json::from_str(&text).map_err(|error| Error::Answer {
             tool: "go env",
             what: error.to_string(),

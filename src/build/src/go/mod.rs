@@ -36,7 +36,13 @@ pub(crate) fn build(component: &Component, ctx: &Context) -> Result<Bundle, Erro
         tags.push(tag.clone());
     }
     let dir = module_dir(component)?;
-    let mut go = Go { component, dir, tags, cancel: ctx.cancel, goroot: None };
+    let mut go = Go {
+        component,
+        dir,
+        tags,
+        cancel: ctx.cancel,
+        goroot: None,
+    };
     ctx.progress.status("reading the module");
     let env = go.settle(ctx.cache)?;
     let main = go.main_package()?;
