@@ -42,9 +42,14 @@ pub(crate) async fn client(
         context: context.map(str::to_owned),
         ..Default::default()
     };
+    let names_proxy = crate::target::names_proxy(&file);
     let mut config = Config::from_custom_kubeconfig(file, &options)
         .await
         .map_err(unusable)?;
+    if !names_proxy {
+        // One of the environment is the way to the internet, not to a cluster.
+        config.proxy_url = None;
+    }
     config.connect_timeout = Some(std::time::Duration::from_secs(5));
     config.read_timeout = Some(std::time::Duration::from_secs(10));
     Client::try_from(config).map_err(failed(cluster))

@@ -116,6 +116,15 @@ pub(crate) fn not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
+/// Whether the way to a cluster is a proxy by its own kubeconfig.
+pub(crate) fn names_proxy(file: &Kubeconfig) -> bool {
+    let mut clusters = file
+        .clusters
+        .iter()
+        .filter_map(|named| named.cluster.as_ref());
+    clusters.any(|cluster| cluster.proxy_url.is_some())
+}
+
 impl Target {
     async fn config(&self) -> Result<kube::Config, Error> {
         let wrong = |source| Error::Kubeconfig {
@@ -123,10 +132,7 @@ impl Target {
             source: Box::new(source),
         };
         let file = Kubeconfig::read_from(&self.kubeconfig).map_err(wrong)?;
-        let names_proxy = file.clusters.iter().any(|cluster| {
-            let cluster = cluster.cluster.as_ref();
-            cluster.is_some_and(|cluster| cluster.proxy_url.is_some())
-        });
+        let names_proxy = names_proxy(&file);
         let options = KubeConfigOptions {
             context: self.context.clone(),
             ..Default::default()
