@@ -167,6 +167,21 @@ fn a_damaged_profile_is_set_aside_with_its_reason() {
 }
 
 #[test]
+fn a_name_without_room_for_more_can_be_set_aside() {
+    let name = "x".repeat(255);
+    let one = scenario()
+        .pod("a")
+        .runs("rusty")
+        .starts()
+        .writes(&name, b"?")
+        .exits(0);
+    let done = one.collect().expect(&[Rejected]);
+    let dir = done.quarantine.join(&done.file(&name).path);
+    let kept: Vec<_> = std::fs::read_dir(dir.parent().unwrap()).unwrap().collect();
+    assert_eq!(kept.len(), 2, "{kept:?}");
+}
+
+#[test]
 fn a_profile_of_an_unknown_build_is_foreign() {
     // The same program, built from something else: another build id.
     let mut bytes = profraw();

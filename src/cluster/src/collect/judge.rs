@@ -15,6 +15,9 @@ use super::walk::{Dir, Entry, Root};
 use super::{Error, Limits, finding};
 use crate::store;
 
+/// Longest file name that keeps its name in quarantine.
+const NAME: usize = 200;
+
 /// `start.json`, as the launcher writes it. What is missing is empty: an old
 /// launcher's record is better than none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -219,8 +222,8 @@ impl Judge<'_> {
     }
 
     fn set_aside(&self, file: &File, bytes: &[u8], component: &str) -> Result<(), Error> {
-        let copy = self.quarantine.join(&file.path);
-        store::write_atomic(&copy, bytes)?;
+        let name = quarantined(&file.path);
+        store::write_atomic(&self.quarantine.join(&name), bytes)?;
         let reason = Reason {
             schema: 1,
             path: &file.path,
@@ -231,9 +234,20 @@ impl Judge<'_> {
             identity: file.identity.as_ref(),
             component,
         };
-        let beside = self.quarantine.join(format!("{}.reason.json", file.path));
+        let beside = self.quarantine.join(format!("{name}.reason.json"));
         Ok(store::write_json_atomic(&beside, &reason)?)
     }
+}
+
+/// Where a file is set aside: at its own path, unless its name leaves no room
+/// for the one of the reason.
+fn quarantined(path: &str) -> String {
+    let name = base(path);
+    if name.len() <= NAME {
+        return path.to_owned();
+    }
+    let dir = &path[..path.len() - name.len()];
+    format!("{dir}{}", hex(&Sha256::digest(name)))
 }
 
 fn base(path: &str) -> &str {
