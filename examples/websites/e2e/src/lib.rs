@@ -12,7 +12,7 @@ mod world;
 pub use http::Reply;
 pub use sitectl::Output;
 pub use workload::{Operator, operators_alone};
-pub use world::{World, scenario};
+pub use world::{Failure, World, scenario};
 
 /// Namespace of the operators.
 pub const SYSTEM: &str = "websites-system";

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, Config, Resource, ResourceExt};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use website_api::{Website, condition, find_condition, is_true};
@@ -31,21 +31,39 @@ pub struct World {
 pub async fn scenario(
     name: &str,
     body: impl AsyncFnOnce(&World) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+) -> Result<(), Failure> {
     let world = World::make(name).await?;
     let outcome = body(&world).await;
     if outcome.is_err() {
         world.print_state().await;
     }
     let emptied = world.empty().await;
-    outcome.and(emptied)
+    Ok(outcome.and(emptied)?)
+}
+
+/// Why a scenario failed: the error with its causes, without anybody's stack.
+pub struct Failure(anyhow::Error);
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl Debug for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
 }
 
 impl World {
     async fn make(name: &str) -> anyhow::Result<Self> {
-        let client = Client::try_default()
+        let mut config = Config::infer()
             .await
             .context("no cluster; KUBECONFIG must name one with the composition deployed")?;
+        // It would take a website's 503 for the API server's, and obey its Retry-After.
+        config.default_retry = false;
+        let client = Client::try_from(config).context("could not use the cluster's settings")?;
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let namespace = format!("e2e-{name}-{:06x}", since_epoch.as_micros() & 0xff_ffff);
         let object = Namespace {

@@ -21,7 +21,8 @@ const (
 	ReasonSecretTaken = "SecretTaken"
 	ReasonIssueFailed = "IssueFailed"
 
-	// AnnotationRenew asks for a renewal now; any new value counts.
+	// AnnotationRenew on a Certificate asks for a renewal now; any new value counts. On the
+	// Secret, it is the value that was last obeyed.
 	AnnotationRenew = "certs.podcov.dev/renew"
 )
 
@@ -81,8 +82,6 @@ type CertificateStatus struct {
 	NotAfter  *metav1.Time `json:"notAfter,omitempty"`
 	// RenewalTime is when it is going to be replaced.
 	RenewalTime *metav1.Time `json:"renewalTime,omitempty"`
-	// RenewToken is the value of AnnotationRenew that was last obeyed.
-	RenewToken string `json:"renewToken,omitempty"`
 	// Conditions: Ready.
 	// +optional
 	// +listType=map

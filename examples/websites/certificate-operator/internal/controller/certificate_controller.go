@@ -112,7 +112,7 @@ func (r *CertificateReconciler) ensureSecret(ctx context.Context, certificate *c
 		}
 	}
 	token := certificate.Annotations[certsv1.AnnotationRenew]
-	why := plan.decide(r.Now(), exists, found, token, certificate.Status.RenewToken)
+	why := plan.decide(r.Now(), exists, found, token, secret.Annotations[certsv1.AnnotationRenew])
 	if why == causeNone {
 		return found, nil
 	}
@@ -123,7 +123,6 @@ func (r *CertificateReconciler) ensureSecret(ctx context.Context, certificate *c
 	if err := r.writeSecret(ctx, certificate, &secret, exists, pair); err != nil {
 		return nil, err
 	}
-	certificate.Status.RenewToken = token
 	log.FromContext(ctx).Info("certificate issued", "because", string(why), "serial", pair.Serial)
 	r.Recorder.Eventf(certificate, corev1.EventTypeNormal, certsv1.ReasonIssued,
 		"certificate %s issued because %s", pair.Serial, why)
@@ -135,6 +134,11 @@ func (r *CertificateReconciler) writeSecret(ctx context.Context, certificate *ce
 		secret.Labels = map[string]string{}
 	}
 	secret.Labels[ManagedByLabel] = ManagedBy
+	// The request that was obeyed is kept with the certificate, in one write: kept in the status,
+	// it would be obeyed again whenever that second write fails.
+	if token := certificate.Annotations[certsv1.AnnotationRenew]; token != "" {
+		metav1.SetMetaDataAnnotation(&secret.ObjectMeta, certsv1.AnnotationRenew, token)
+	}
 	secret.Data = map[string][]byte{
 		corev1.TLSCertKey:       pair.Certificate,
 		corev1.TLSPrivateKeyKey: pair.Key,

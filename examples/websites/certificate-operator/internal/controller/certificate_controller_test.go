@@ -146,9 +146,16 @@ func TestARequestToRenewIsObeyedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.reconcile()
+	obeyed := w.certificate().Status
+	// As if the status had not been written: the Secret must be enough to know.
+	certificate = w.certificate()
+	certificate.Status = certsv1.CertificateStatus{}
+	if err := w.reconciler.Status().Update(context.Background(), certificate); err != nil {
+		t.Fatal(err)
+	}
 	w.reconcile()
-	if revision := w.certificate().Status.Revision; revision != 2 {
-		t.Errorf("revision is %d", revision)
+	if again := w.certificate().Status; obeyed.Revision != 2 || again.SerialNumber != obeyed.SerialNumber {
+		t.Errorf("revision %d, %+v", obeyed.Revision, again)
 	}
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use e2e::{World, scenario};
+use e2e::{Failure, World, scenario};
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -12,7 +12,7 @@ use website_api::condition::CERTIFICATE_READY;
 use website_api::{Certificate, CertificateSpec, CertificateStatus, is_true};
 
 #[tokio::test]
-async fn a_website_with_tls_serves_the_certificate_of_its_secret() -> Result<()> {
+async fn a_website_with_tls_serves_the_certificate_of_its_secret() -> Result<(), Failure> {
     scenario("tls", async |world| {
         let mut spec = world.site("shop", "secret garden");
         spec["tls"] = json!({"mode": "SelfSigned"});
@@ -36,7 +36,7 @@ async fn a_website_with_tls_serves_the_certificate_of_its_secret() -> Result<()>
 }
 
 #[tokio::test]
-async fn a_certificate_is_renewed_before_its_end_and_served() -> Result<()> {
+async fn a_certificate_is_renewed_before_its_end_and_served() -> Result<(), Failure> {
     scenario("renewal", async |world| {
         let mut spec = world.site("shop", "fresh");
         spec["tls"] = json!({"mode": "SelfSigned", "validity": "40s", "renewBefore": "28s"});
@@ -70,7 +70,7 @@ async fn a_certificate_is_renewed_before_its_end_and_served() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_is_told_and_fixed() -> Result<()> {
+async fn a_certificate_that_cannot_be_is_told_and_fixed() -> Result<(), Failure> {
     scenario("badtls", async |world| {
         let mut spec = world.site("shop", "welcome");
         spec["tls"] = json!({"mode": "SelfSigned", "validity": "1h", "renewBefore": "2h"});
@@ -92,7 +92,7 @@ async fn a_certificate_that_cannot_be_is_told_and_fixed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_lost_secret_is_issued_anew_and_a_renewal_can_be_asked_for() -> Result<()> {
+async fn a_lost_secret_is_issued_anew_and_a_renewal_can_be_asked_for() -> Result<(), Failure> {
     scenario("secrets", async |world| {
         let spec = CertificateSpec {
             secret_name: "mail".into(),
@@ -123,7 +123,7 @@ async fn a_lost_secret_is_issued_anew_and_a_renewal_can_be_asked_for() -> Result
 }
 
 #[tokio::test]
-async fn a_secret_of_somebody_else_is_not_touched() -> Result<()> {
+async fn a_secret_of_somebody_else_is_not_touched() -> Result<(), Failure> {
     scenario("taken", async |world| {
         let password: Secret = serde_json::from_value(json!({
             "metadata": {"name": "mail"},

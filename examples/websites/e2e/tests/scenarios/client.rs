@@ -1,10 +1,10 @@
 //! `sitectl`, as a user works with it.
 
 use anyhow::{Result, ensure};
-use e2e::scenario;
+use e2e::{Failure, scenario};
 
 #[tokio::test]
-async fn a_website_is_made_changed_and_deleted_on_the_command_line() -> Result<()> {
+async fn a_website_is_made_changed_and_deleted_on_the_command_line() -> Result<(), Failure> {
     scenario("sitectl", async |world| {
         let host = world.host("blog");
         let words = [
@@ -48,7 +48,7 @@ async fn a_website_is_made_changed_and_deleted_on_the_command_line() -> Result<(
 }
 
 #[tokio::test]
-async fn an_exported_website_can_be_applied_again() -> Result<()> {
+async fn an_exported_website_can_be_applied_again() -> Result<(), Failure> {
     scenario("export", async |world| {
         let host = world.host("blog");
         world
@@ -73,7 +73,7 @@ async fn an_exported_website_can_be_applied_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_client_tells_what_went_wrong_by_words_and_exit_status() -> Result<()> {
+async fn the_client_tells_what_went_wrong_by_words_and_exit_status() -> Result<(), Failure> {
     scenario("mistakes", async |world| {
         let missing = world.try_sitectl(&["check", "nobody"], "").await?;
         ensure!(

@@ -2,7 +2,7 @@
 //! coverage report of the whole composition must show exactly these counts (see README.md).
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Operator, World, operators_alone, scenario};
+use e2e::{Failure, Operator, World, operators_alone, scenario};
 use kube::api::DeleteParams;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ const SYNTHETIC_REQUESTS: u64 = 16;
 const AUDIT_TOKENS: usize = 6;
 
 #[tokio::test]
-async fn synthetic_requests_are_counted_over_two_replicas_and_a_restart() -> Result<()> {
+async fn synthetic_requests_are_counted_over_two_replicas_and_a_restart() -> Result<(), Failure> {
     scenario("synthetic", async |world| {
         let mut spec = world.site("shop", "welcome");
         spec["replicas"] = json!(2);
@@ -68,7 +68,7 @@ async fn counted(world: &World, pod: &str) -> Result<u64> {
 }
 
 #[tokio::test]
-async fn audit_tokens_are_recorded_once_by_two_operators_and_a_restart() -> Result<()> {
+async fn audit_tokens_are_recorded_once_by_two_operators_and_a_restart() -> Result<(), Failure> {
     scenario("audit", async |world| {
         let _turn = operators_alone().await;
         let operator = Operator::new(&world.client, "website-operator");

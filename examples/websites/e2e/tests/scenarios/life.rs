@@ -1,7 +1,7 @@
 //! Scaling, healing and the end of websites.
 
 use anyhow::{Context, Result, ensure};
-use e2e::{SYSTEM, scenario};
+use e2e::{Failure, SYSTEM, scenario};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
@@ -11,7 +11,7 @@ use serde_json::json;
 use website_api::condition::{ACCEPTED, READY};
 
 #[tokio::test]
-async fn a_website_is_scaled_up_and_switched_off_and_on() -> Result<()> {
+async fn a_website_is_scaled_up_and_switched_off_and_on() -> Result<(), Failure> {
     scenario("scaling", async |world| {
         world
             .create_ready("shop", world.site("shop", "welcome"))
@@ -43,7 +43,7 @@ async fn a_website_is_scaled_up_and_switched_off_and_on() -> Result<()> {
 }
 
 #[tokio::test]
-async fn children_that_somebody_deletes_or_bends_are_healed() -> Result<()> {
+async fn children_that_somebody_deletes_or_bends_are_healed() -> Result<(), Failure> {
     scenario("healing", async |world| {
         world
             .create_ready("shop", world.site("shop", "welcome"))
@@ -74,7 +74,7 @@ async fn children_that_somebody_deletes_or_bends_are_healed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn deleting_a_website_leaves_nothing_behind() -> Result<()> {
+async fn deleting_a_website_leaves_nothing_behind() -> Result<(), Failure> {
     scenario("deletion", async |world| {
         let mut spec = world.site("shop", "welcome");
         spec["tls"] = json!({"mode": "SelfSigned"});
@@ -107,7 +107,7 @@ async fn deleting_a_website_leaves_nothing_behind() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_host_belongs_to_the_first_until_it_is_deleted() -> Result<()> {
+async fn a_host_belongs_to_the_first_until_it_is_deleted() -> Result<(), Failure> {
     scenario("hosts", async |world| {
         world
             .create_ready("first", world.site("shop", "the first"))
@@ -131,7 +131,7 @@ async fn a_host_belongs_to_the_first_until_it_is_deleted() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_new_installation_has_a_welcome_site() -> Result<()> {
+async fn a_new_installation_has_a_welcome_site() -> Result<(), Failure> {
     scenario("welcome", async |world| {
         let jobs: Api<Job> = Api::namespaced(world.client.clone(), SYSTEM);
         world

@@ -1,12 +1,12 @@
 //! Specifications that cannot be served.
 
 use anyhow::{Result, ensure};
-use e2e::scenario;
+use e2e::{Failure, scenario};
 use serde_json::{Value, json};
 use website_api::condition::{ACCEPTED, READY};
 
 #[tokio::test]
-async fn the_api_server_refuses_what_the_schema_forbids() -> Result<()> {
+async fn the_api_server_refuses_what_the_schema_forbids() -> Result<(), Failure> {
     scenario("schema", async |world| {
         let with = |field: &str, value: Value| {
             let mut spec = world.site("shop", "x");
@@ -47,7 +47,7 @@ async fn the_api_server_refuses_what_the_schema_forbids() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_refused_specification_is_served_once_it_is_fixed() -> Result<()> {
+async fn a_refused_specification_is_served_once_it_is_fixed() -> Result<(), Failure> {
     scenario("fixed", async |world| {
         let mut spec = world.site("shop", "welcome");
         spec["content"]["redirects"] =
@@ -71,7 +71,7 @@ async fn a_refused_specification_is_served_once_it_is_fixed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_bad_change_leaves_the_good_version_running() -> Result<()> {
+async fn a_bad_change_leaves_the_good_version_running() -> Result<(), Failure> {
     scenario("badchange", async |world| {
         world
             .create_ready("shop", world.site("shop", "welcome"))

@@ -1,11 +1,11 @@
 //! Operators that end in the middle of their work.
 
 use anyhow::{Result, ensure};
-use e2e::{Operator, operators_alone, scenario};
+use e2e::{Failure, Operator, operators_alone, scenario};
 use serde_json::json;
 
 #[tokio::test]
-async fn websites_become_ready_although_the_operator_is_restarted() -> Result<()> {
+async fn websites_become_ready_although_the_operator_is_restarted() -> Result<(), Failure> {
     scenario("restart", async |world| {
         let _turn = operators_alone().await;
         let operator = Operator::new(&world.client, "website-operator");
@@ -26,7 +26,7 @@ async fn websites_become_ready_although_the_operator_is_restarted() -> Result<()
 }
 
 #[tokio::test]
-async fn a_website_deleted_while_no_operator_runs_is_cleaned_up_later() -> Result<()> {
+async fn a_website_deleted_while_no_operator_runs_is_cleaned_up_later() -> Result<(), Failure> {
     scenario("absent", async |world| {
         let _turn = operators_alone().await;
         let operator = Operator::new(&world.client, "website-operator");
@@ -50,7 +50,7 @@ async fn a_website_deleted_while_no_operator_runs_is_cleaned_up_later() -> Resul
 }
 
 #[tokio::test]
-async fn a_certificate_operator_that_is_restarted_issues_once() -> Result<()> {
+async fn a_certificate_operator_that_is_restarted_issues_once() -> Result<(), Failure> {
     scenario("reissue", async |world| {
         let _turn = operators_alone().await;
         let operator = Operator::new(&world.client, "certificate-operator");

@@ -1,12 +1,12 @@
 //! What visitors get.
 
 use anyhow::{Result, ensure};
-use e2e::scenario;
+use e2e::{Failure, scenario};
 use http::Request;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_website_is_served_with_pages_redirects_and_headers() -> Result<()> {
+async fn a_website_is_served_with_pages_redirects_and_headers() -> Result<(), Failure> {
     scenario("serving", async |world| {
         let spec = json!({
             "host": world.host("shop"),
@@ -52,7 +52,7 @@ async fn a_website_is_served_with_pages_redirects_and_headers() -> Result<()> {
 }
 
 #[tokio::test]
-async fn browsers_do_not_load_a_page_twice_and_cannot_write() -> Result<()> {
+async fn browsers_do_not_load_a_page_twice_and_cannot_write() -> Result<(), Failure> {
     scenario("caching", async |world| {
         world
             .create_ready("shop", world.site("shop", "welcome"))

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use e2e::scenario;
+use e2e::{Failure, scenario};
 use serde_json::json;
 
 #[tokio::test]
-async fn update_moves_traffic_without_a_gap() -> Result<()> {
+async fn update_moves_traffic_without_a_gap() -> Result<(), Failure> {
     scenario("update", async |world| {
         let mut spec = world.site("shop", "first");
         spec["replicas"] = json!(2);
@@ -57,7 +57,7 @@ async fn update_moves_traffic_without_a_gap() -> Result<()> {
 }
 
 #[tokio::test]
-async fn maintenance_shows_a_notice_until_it_is_over() -> Result<()> {
+async fn maintenance_shows_a_notice_until_it_is_over() -> Result<(), Failure> {
     scenario("maintenance", async |world| {
         world
             .create_ready("shop", world.site("shop", "welcome"))
@@ -84,7 +84,7 @@ async fn maintenance_shows_a_notice_until_it_is_over() -> Result<()> {
 }
 
 #[tokio::test]
-async fn replace_never_shows_two_versions() -> Result<()> {
+async fn replace_never_shows_two_versions() -> Result<(), Failure> {
     scenario("replace", async |world| {
         let mut spec = world.site("shop", "first");
         spec["rollout"] = json!("Replace");
