@@ -47,7 +47,8 @@ pub struct Stopped {
     /// Pods that did not end in their time and were removed by force; their
     /// processes may have been killed in the middle of a write.
     pub forced: Vec<String>,
-    /// What did not go as it should.
+    /// What did not go as it should. Findings of the watch, too, and so in the
+    /// ledger.
     pub notes: Vec<String>,
     /// How long it took.
     pub elapsed: Duration,
@@ -98,9 +99,6 @@ pub fn stop(
     let mut done = stop.done;
     done.ended = before.saturating_sub(watcher.remaining().len());
     done.elapsed = begin.elapsed();
-    for note in &done.notes {
-        watcher.find("stop", note.clone());
-    }
     Ok(done)
 }
 
@@ -268,7 +266,7 @@ impl Stop<'_> {
     }
 
     fn note(&mut self, text: String) {
-        self.progress.note(&text);
+        self.watcher.find("stop", text.clone());
         self.done.notes.push(text);
     }
 
