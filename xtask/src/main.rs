@@ -3,6 +3,7 @@
 //! Depends on nothing, so that it compiles in a second; whatever it does, it
 //! does by running `cargo`, `go` and podcov itself.
 
+mod counts;
 mod licences;
 mod tidy;
 
@@ -80,8 +81,16 @@ fn test(args: &[String]) -> Result<(), u8> {
         "rust tests",
         cargo(&["test", "--workspace", "--quiet"]).tap(args),
     )?;
-    step("go tests: kubernetes", go("src/kubernetes", &["vet", "."]))?;
-    examples()
+    step(
+        "go vet: kubernetes",
+        go("src/kubernetes", &["vet", "./..."]),
+    )?;
+    step(
+        "go tests: kubernetes",
+        go("src/kubernetes", &["test", "-count=1", "./node"]),
+    )?;
+    examples()?;
+    step_of("example counts", counts::check(&root().join("profiles")))
 }
 
 fn test_fast(args: &[String]) -> Result<(), u8> {
@@ -178,6 +187,14 @@ fn step(name: &str, command: Command) -> Result<(), u8> {
     let result = status(command);
     say(name, begin, result.is_ok());
     result
+}
+
+fn step_of(name: &str, result: Result<(), String>) -> Result<(), u8> {
+    if let Err(error) = &result {
+        eprintln!("{name}: {error}");
+    }
+    say(name, Instant::now(), result.is_ok());
+    result.map_err(|_| 1)
 }
 
 fn say(name: &str, begin: Instant, good: bool) {

@@ -10,6 +10,7 @@ use podcov_report as report;
 use crate::config::{Gate, MetricName, Policy};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::session::Session;
+use crate::ui::count;
 
 /// A report that was written.
 pub struct Made {
