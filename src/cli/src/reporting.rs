@@ -126,15 +126,13 @@ pub fn verdict(session: &Session, judgement: &report::Judgement) -> Result<Exit,
                 format!("gate: {failed} of {all} rules failed"),
             ))
         }
-        report::Verdict::Incomplete => Err(Failure::new(
-            Exit::Incomplete,
-            format!(
-                "evidence is incomplete: {} incarnations are lost",
-                judgement.losses
-            ),
-        )
-        .help(
-            "the ledger says why; `[evidence] policy = \"tolerate\"` gives a verdict all the same",
-        )),
+        report::Verdict::Incomplete => {
+            let losses = usize::try_from(judgement.losses).unwrap_or(usize::MAX);
+            let lost = count(losses, "piece");
+            let message = format!("evidence is incomplete: {lost} of it lost");
+            Err(Failure::new(Exit::Incomplete, message).help(
+                "the ledger says why; `[evidence] policy = \"tolerate\"` gives a verdict all the same",
+            ))
+        }
     }
 }
