@@ -7,7 +7,14 @@ use serde_yaml_ng::Value;
 use walkdir::WalkDir;
 
 /// Folders that hold no manifests of the repository's own.
-const SKIPPED: &[&str] = &["target", "vendor", "node_modules", "testdata", ".git", "profiles"];
+const SKIPPED: &[&str] = &[
+    "target",
+    "vendor",
+    "node_modules",
+    "testdata",
+    ".git",
+    "profiles",
+];
 /// How deep is looked.
 const DEPTH: usize = 6;
 /// A larger file is no manifest that a person wrote.
@@ -51,13 +58,21 @@ pub fn manifests(root: &Path) -> Manifests {
     for entry in entries.flatten() {
         let path = entry.path();
         let yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
-        if !yaml || !entry.metadata().is_ok_and(|m| m.is_file() && m.len() < MAX_BYTES) {
+        if !yaml
+            || !entry
+                .metadata()
+                .is_ok_and(|m| m.is_file() && m.len() < MAX_BYTES)
+        {
             continue;
         }
-        let Ok(text) = std::fs::read_to_string(path) else { continue };
+        let Ok(text) = std::fs::read_to_string(path) else {
+            continue;
+        };
         let stem = path.file_stem().unwrap_or_default();
         for document in serde_yaml_ng::Deserializer::from_str(&text) {
-            let Ok(value) = Value::deserialize(document) else { break };
+            let Ok(value) = Value::deserialize(document) else {
+                break;
+            };
             if stem == "kustomization" {
                 let dir = path.parent().unwrap_or(root);
                 // A component or a patch folder is no place to start from.
@@ -65,7 +80,9 @@ pub fn manifests(root: &Path) -> Manifests {
                     found.kustomizations.push(dir.to_path_buf());
                 }
                 for resource in value["resources"].as_sequence().into_iter().flatten() {
-                    let below = resource.as_str().and_then(|r| dir.join(r).canonicalize().ok());
+                    let below = resource
+                        .as_str()
+                        .and_then(|r| dir.join(r).canonicalize().ok());
                     included.extend(below);
                 }
             } else {
@@ -85,11 +102,17 @@ pub fn manifests(root: &Path) -> Manifests {
 /// The containers of a kustomization as it would be applied: with its name
 /// prefixes and image names. `None` without a kubectl that renders it.
 pub fn rendered(kubectl: &Path, kustomization: &Path) -> Option<Vec<Container>> {
-    let run = podcov_process::Run::new(kubectl).arg("kustomize").arg(kustomization);
+    let run = podcov_process::Run::new(kubectl)
+        .arg("kustomize")
+        .arg(kustomization);
     let text = run.run().ok()?.text();
     let mut found = Vec::new();
     for document in serde_yaml_ng::Deserializer::from_str(&text) {
-        containers_of(kustomization, &Value::deserialize(document).ok()?, &mut found);
+        containers_of(
+            kustomization,
+            &Value::deserialize(document).ok()?,
+            &mut found,
+        );
     }
     Some(found)
 }
@@ -136,8 +159,16 @@ mod tests {
     fn a_kubebuilder_repository_is_understood() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        write(root, "config/default/kustomization.yaml", "resources: [../manager]\n");
-        write(root, "config/manager/kustomization.yaml", "resources: [manager.yaml]\n");
+        write(
+            root,
+            "config/default/kustomization.yaml",
+            "resources: [../manager]\n",
+        );
+        write(
+            root,
+            "config/manager/kustomization.yaml",
+            "resources: [manager.yaml]\n",
+        );
         write(
             root,
             "config/manager/manager.yaml",
@@ -145,13 +176,24 @@ mod tests {
              op}\nspec: {template: {spec: {containers: [{name: manager, image: 'c:latest'}]}}}\n",
         );
         write(root, "config/broken.yaml", "a: {{ .Values.x }}\n  b: [\n");
-        write(root, "vendor/x/d.yaml", "kind: Deployment\nmetadata: {name: not-ours}\n");
+        write(
+            root,
+            "vendor/x/d.yaml",
+            "kind: Deployment\nmetadata: {name: not-ours}\n",
+        );
         let found = manifests(root);
         assert_eq!(found.kustomizations[0], root.join("config/default"));
         let containers: Vec<_> = found
             .containers
             .iter()
-            .map(|c| (c.kind.as_str(), c.workload.as_str(), c.name.as_str(), c.image.as_str()))
+            .map(|c| {
+                (
+                    c.kind.as_str(),
+                    c.workload.as_str(),
+                    c.name.as_str(),
+                    c.image.as_str(),
+                )
+            })
             .collect();
         assert_eq!(containers, [("Deployment", "op", "manager", "c:latest")]);
     }

@@ -30,7 +30,11 @@ impl Cancel {
 
     /// `Err` once the request was made; for `?` in loops.
     pub fn check(&self) -> Result<(), Cancelled> {
-        if self.is_set() { Err(Cancelled) } else { Ok(()) }
+        if self.is_set() {
+            Err(Cancelled)
+        } else {
+            Ok(())
+        }
     }
 
     /// Sleeps for `time`, or less if the request comes.

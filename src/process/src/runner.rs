@@ -62,7 +62,8 @@ pub enum Error {
 }
 
 fn tail_text(tail: &[String]) -> String {
-    tail.iter().fold(String::new(), |text, line| text + "\n    " + line)
+    tail.iter()
+        .fold(String::new(), |text, line| text + "\n    " + line)
 }
 
 /// What a child left.
@@ -102,7 +103,10 @@ impl<'a> Run<'a> {
     /// Starts the description of a run of `program`, looked up on PATH.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.process_group(0);
         Run {
             command,
@@ -179,7 +183,10 @@ impl<'a> Run<'a> {
     /// The command line as one could type it.
     pub fn command_line(&self) -> String {
         let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
-        words.map(|word| shell_word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+        words
+            .map(|word| shell_word(&word.to_string_lossy()))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// Runs it to its end.
@@ -193,7 +200,10 @@ impl<'a> Run<'a> {
             program: self.command.get_program().to_string_lossy().into_owned(),
             source,
         })?;
-        let io = |source| Error::Io { command: command.clone(), source };
+        let io = |source| Error::Io {
+            command: command.clone(),
+            source,
+        };
         let tail = Arc::new(Mutex::new(Vec::<String>::new()));
         let streaming = self.lines.is_some();
         let sink = Mutex::new(self.lines.take());
@@ -213,9 +223,12 @@ impl<'a> Run<'a> {
         });
         let tail = std::mem::take(&mut *tail.lock().unwrap_or_else(|e| e.into_inner()));
         match status.map_err(io)? {
-            Ended::Itself(status) if status.success() || self.allow_failure => {
-                Ok(Finished { status, stdout, stderr, elapsed: begin.elapsed() })
-            }
+            Ended::Itself(status) if status.success() || self.allow_failure => Ok(Finished {
+                status,
+                stdout,
+                stderr,
+                elapsed: begin.elapsed(),
+            }),
             Ended::Itself(status) => Err(Error::Failed {
                 command,
                 ended: describe(status),
@@ -223,7 +236,11 @@ impl<'a> Run<'a> {
                 tail,
             }),
             Ended::Cancelled => Err(Cancelled.into()),
-            Ended::Timeout(limit) => Err(Error::Timeout { command, limit, tail }),
+            Ended::Timeout(limit) => Err(Error::Timeout {
+                command,
+                limit,
+                tail,
+            }),
         }
     }
 }
@@ -330,9 +347,13 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));
     let more = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(more).map(|dir| dir.join(name)).find(|file| {
-        file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
-    })
+    std::env::split_paths(&path)
+        .chain(more)
+        .map(|dir| dir.join(name))
+        .find(|file| {
+            file.metadata()
+                .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+        })
 }
 
 #[cfg(test)]
@@ -341,27 +362,42 @@ mod tests {
 
     #[test]
     fn output_and_status_come_back() {
-        let done = Run::new("sh").args(["-c", "echo out; echo err >&2"]).run().unwrap();
+        let done = Run::new("sh")
+            .args(["-c", "echo out; echo err >&2"])
+            .run()
+            .unwrap();
         assert_eq!(done.text(), "out\n");
         assert_eq!(done.stderr, b"err\n");
     }
 
     #[test]
     fn a_failure_shows_command_status_and_last_lines() {
-        let error = Run::new("sh").args(["-c", "echo why >&2; exit 3"]).run().unwrap_err();
-        assert_eq!(error.to_string(), "`sh -c 'echo why >&2; exit 3'` exited with 3\n    why");
+        let error = Run::new("sh")
+            .args(["-c", "echo why >&2; exit 3"])
+            .run()
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`sh -c 'echo why >&2; exit 3'` exited with 3\n    why"
+        );
     }
 
     #[test]
     fn a_missing_program_is_named() {
         let error = Run::new("podcov-no-such-program").run().unwrap_err();
-        assert!(matches!(error, Error::Start { program, .. } if program == "podcov-no-such-program"));
+        assert!(
+            matches!(error, Error::Start { program, .. } if program == "podcov-no-such-program")
+        );
     }
 
     #[test]
     fn lines_are_given_as_they_come() {
         let mut lines = Vec::new();
-        Run::new("printf").arg("a\\nb\\n").each_line(|l| lines.push(l.to_owned())).run().unwrap();
+        Run::new("printf")
+            .arg("a\\nb\\n")
+            .each_line(|l| lines.push(l.to_owned()))
+            .run()
+            .unwrap();
         assert_eq!(lines, ["a", "b"]);
     }
 
@@ -382,13 +418,20 @@ mod tests {
             std::thread::sleep(Duration::from_millis(100));
             setter.set();
         });
-        let error = Run::new("sleep").arg("60").cancel(&cancel).run().unwrap_err();
+        let error = Run::new("sleep")
+            .arg("60")
+            .cancel(&cancel)
+            .run()
+            .unwrap_err();
         assert!(matches!(error, Error::Cancelled(_)));
         timer.join().unwrap();
     }
 
     #[test]
     fn input_reaches_the_child() {
-        assert_eq!(Run::new("cat").input("hello").run().unwrap().text(), "hello");
+        assert_eq!(
+            Run::new("cat").input("hello").run().unwrap().text(),
+            "hello"
+        );
     }
 }
