@@ -22,6 +22,7 @@ pub use env::{EnvOptions, env};
 pub use error::Error;
 pub use foreign::{Foreign, bundle};
 pub use image::{Builder, Contents, ImageSpec, write_image};
+pub use rust::llvm_major;
 pub use wrapper::{is_rustc_wrapper, rustc_wrapper};
 
 /// The launcher: a static program for this machine.

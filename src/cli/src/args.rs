@@ -107,6 +107,9 @@ pub enum Command {
     Env(Env),
     /// Make the bundle of binaries that were built elsewhere
     Bundle(Bundle),
+    /// Report on profiles that something else collected, such as `cargo llvm-cov`
+    #[command(after_help = "Example:\n  podcov import --object target/debug/server target/")]
+    Import(Import),
     /// Print the JSON schema of podcov.toml
     Schema,
     /// Print the completions for a shell
@@ -273,4 +276,24 @@ pub struct Bundle {
     /// The instrumented programs
     #[arg(required = true, value_name = "BINARY")]
     pub binaries: Vec<PathBuf>,
+}
+
+/// `podcov import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The instrumented Rust program that the profiles come from
+    #[arg(long, value_name = "FILE")]
+    pub object: PathBuf,
+    /// Name of the component; default: the program's name
+    #[arg(long, value_name = "NAME")]
+    pub component: Option<String>,
+    /// Where its sources are; default: this folder
+    #[arg(long, value_name = "DIR")]
+    pub source_root: Option<PathBuf>,
+    /// Use this folder instead of a new run below `profiles`
+    #[arg(long, value_name = "DIR")]
+    pub evidence: Option<PathBuf>,
+    /// Raw or merged profiles, or folders of them
+    #[arg(required = true, value_name = "PATH")]
+    pub profiles: Vec<PathBuf>,
 }

@@ -65,6 +65,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Gate => command::single::gate(global)?,
         Command::Env(args) => command::env::env(args)?,
         Command::Bundle(args) => command::bundle::bundle(global, args)?,
+        Command::Import(args) => command::import::import(global, args)?,
         Command::Schema => {
             println!("{:#}", config::schema());
             Exit::Fine

@@ -37,8 +37,9 @@ pub fn whole(session: &Session, options: &Options) -> Result<Exit, Failure> {
 
 fn pipeline(session: &Session, options: &Options) -> Result<Exit, Failure> {
     steps::headline(session);
-    let bundles = steps::build(session)?;
     let _alone = session.hold_cluster()?;
+    steps::prepare(session)?;
+    let bundles = steps::build(session)?;
     let ours = !steps::is_cluster_up(session)?;
     let cluster = steps::cluster_up(session, options.keep_cluster || !ours)?;
     let result = measure(session, cluster.as_ref(), &bundles, &options.e2e);

@@ -43,6 +43,33 @@ pub fn headline(session: &Session) {
     ));
 }
 
+/// Makes sure that what the later steps need is on this machine, so that
+/// nobody waits ten minutes to hear that it is not.
+pub fn prepare(session: &Session) -> Result<(), Failure> {
+    let step = session.ui.step("prepare", "");
+    let components = &session.config.file.components;
+    let of = |language| components.iter().filter(move |c| c.language == language);
+    let tools = || {
+        for component in of(Language::Rust) {
+            let component = build_component(session, component);
+            let major = podcov_build::llvm_major(&component, &session.cancel);
+            if let Some(major) = major.or_exit(Exit::Build)? {
+                podcov_merge::tools::ensure_llvm(major, true, &step, &session.cancel)
+                    .or_exit(Exit::Usage)?;
+            }
+        }
+        if of(Language::Go).next().is_some() {
+            podcov_merge::tools::find_go().or_exit(Exit::Usage)?;
+        }
+        cluster(session, true)?
+            .prepare(&step, &session.cancel)
+            .or_exit(Exit::Cluster)
+    };
+    let ready = tools();
+    step.end_with(&ready, |()| "tools and cluster program are here".to_owned());
+    ready
+}
+
 /// Builds every component; each leaves its bundle.
 pub fn build(session: &Session) -> Result<Vec<Bundle>, Failure> {
     session.update_record(|_| ())?;

@@ -122,6 +122,28 @@ fn exec_measures_a_program_built_with_env() {
     assert_eq!(count("tick"), 7);
     assert_eq!(count("never"), 0);
     assert!(root.join("e/report/index.html").is_file());
+
+    // The same profiles, as if another tool had collected them.
+    let profiles: Vec<String> = find(&root.join("e/evidence"), ".profraw");
+    let mut args = vec!["import", "--evidence", "i", "--object", &program];
+    args.extend(profiles.iter().map(String::as_str));
+    let imported = podcov(root, &args);
+    assert_eq!(imported.status.code(), Some(0), "{}", text(&imported.stderr));
+    let lcov = std::fs::read_to_string(root.join("i/report/lcov.info")).unwrap();
+    assert!(lcov.contains("FNDA:7,ticker::tick\n"), "{lcov}");
+}
+
+fn find(dir: &Path, ending: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(find(&path, ending));
+        } else if path.to_string_lossy().ends_with(ending) {
+            found.push(path.to_string_lossy().into_owned());
+        }
+    }
+    found
 }
 
 #[test]

@@ -362,6 +362,11 @@ impl Cluster for Embedded {
         self.remove()
     }
 
+    fn prepare(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<(), Error> {
+        tools::find(progress, cancel)?;
+        program::build(progress, cancel).map(drop)
+    }
+
     fn status(&self) -> Result<Status, Error> {
         if node::find(&self.state).is_none() {
             let detail = if self.state.exists() {

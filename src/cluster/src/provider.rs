@@ -232,6 +232,13 @@ pub trait Cluster: Send + Sync {
     fn name(&self) -> &str;
     /// Its kind, never [`Provider::Auto`].
     fn provider(&self) -> Provider;
+    /// Does what needs nothing of the composition and can fail or take long:
+    /// installs what is missing on this machine, builds the cluster's program.
+    /// [`Cluster::up`] does it, too; doing it first tells in the first minute
+    /// what would else be told in the tenth.
+    fn prepare(&self, _: &dyn Progress, _: &Cancel) -> Result<(), Error> {
+        Ok(())
+    }
     /// Makes it ready. One that is ready stays as it is. On an error or a
     /// request to stop, nothing of what was begun is left.
     fn up(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<(), Error>;

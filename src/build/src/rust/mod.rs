@@ -8,6 +8,7 @@ mod toolchain;
 
 use std::path::PathBuf;
 
+use podcov_process::Cancel;
 use podcov_profile::Identity;
 use podcov_profile::bundle::{Binary, Bundle, Mode, SCHEMA};
 use podcov_profile::names::Language;
@@ -19,6 +20,15 @@ pub(crate) use toolchain::Toolchain;
 use crate::keep::Keep;
 use crate::program::{self, Program};
 use crate::{Component, Context, Error, git};
+
+/// LLVM's major version in the rustc that would build a component, which
+/// decides which of LLVM's tools can read its profiles. An error if that rustc
+/// cannot build instrumented programs at all.
+pub fn llvm_major(component: &Component, cancel: &Cancel) -> Result<Option<u32>, Error> {
+    let manifest = manifest_of(component)?;
+    let dir = manifest.parent().unwrap_or(&component.root).to_owned();
+    Ok(Toolchain::find(component, &dir, cancel)?.llvm_major)
+}
 
 /// Builds a component and keeps what a report needs of it.
 pub(crate) fn build(component: &Component, ctx: &Context) -> Result<Bundle, Error> {

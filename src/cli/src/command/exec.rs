@@ -19,7 +19,7 @@ use crate::steps;
 
 /// Runs the command; its exit status is given back as it is.
 pub fn exec(global: &Global, args: &Exec) -> Result<u8, Failure> {
-    let session = Session::bare(&folder(global, args)?, global.quiet)?;
+    let session = Session::bare(&folder(global, args.evidence.as_deref())?, global.quiet)?;
     let bundles = bundles(&session, args)?;
     let status = run(&session, &bundles, args)?;
     let code = status
@@ -39,9 +39,10 @@ pub fn exec(global: &Global, args: &Exec) -> Result<u8, Failure> {
     Ok(u8::try_from(code).unwrap_or(1))
 }
 
-fn folder(global: &Global, args: &Exec) -> Result<PathBuf, Failure> {
-    if let Some(dir) = &args.evidence {
-        return Ok(dir.clone());
+/// The run's folder: the one that was named, or a new one.
+pub fn folder(global: &Global, named: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(dir) = named {
+        return Ok(dir.to_path_buf());
     }
     let here = std::env::current_dir().or_exit(Exit::Usage)?;
     let root = Config::find(&here).and_then(|file| Some(file.parent()?.to_path_buf()));

@@ -4,5 +4,6 @@ pub mod bundle;
 pub mod cluster;
 pub mod env;
 pub mod exec;
+pub mod import;
 pub mod init;
 pub mod single;
