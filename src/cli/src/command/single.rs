@@ -22,14 +22,15 @@ pub fn build(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::New)?;
     steps::headline(&session);
     steps::build(&session)?;
-    println!("{}", session.run.id());
+    out(format_args!("{}\n", session.run.id()))?;
     Ok(Exit::Fine)
 }
 
 /// `podcov overlay`.
 pub fn overlay(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
-    let cluster = steps::cluster_there(&session)?;
+    // Rendering needs its kubectl and paths, not that it runs.
+    let cluster = steps::cluster(&session, true)?;
     let rendered = steps::overlay(&session, cluster.as_ref(), &session.bundles()?)?;
     for patched in &rendered.patched {
         let podcov_cluster::overlay::Patched {
@@ -44,7 +45,7 @@ pub fn overlay(global: &Global) -> Result<Exit, Failure> {
             "    {kind}/{name} container {container}: {component}, {now_image}"
         ));
     }
-    println!("{}", session.run.path.join("overlay").display());
+    out(format_args!("{}\n", session.run.path.join("overlay").display()))?;
     Ok(Exit::Fine)
 }
 
@@ -106,7 +107,7 @@ pub fn collect(global: &Global) -> Result<Exit, Failure> {
             "no incarnation left any evidence",
         ));
     }
-    println!("{}", session.run.ledger_json().display());
+    out(format_args!("{}\n", session.run.ledger_json().display()))?;
     Ok(Exit::Fine)
 }
 
@@ -126,7 +127,7 @@ pub fn merge(global: &Global, cargo_llvm_cov: Option<&Path>) -> Result<Exit, Fai
             .or_exit(Exit::Fault)?;
         session.ui.say(format!("    {laid}"));
     }
-    println!("{}", session.run.coverage().display());
+    out(format_args!("{}\n", session.run.coverage().display()))?;
     Ok(Exit::Fine)
 }
 
