@@ -62,10 +62,7 @@ fn root() -> PathBuf {
 
 /// Runs podcov on the example composition; its exit status is ours.
 fn coverage_e2e(args: &[String]) -> Result<(), u8> {
-    step(
-        "build podcov",
-        cargo(&["build", "--quiet", "--package", "podcov"]),
-    )?;
+    step("build podcov", cargo(&["build", "--package", "podcov"]))?;
     let mut podcov = Command::new(root().join("target/debug/podcov"));
     podcov
         .current_dir(root())
