@@ -413,10 +413,14 @@ pub fn deploy(
 ) -> Result<Deployed, Failure> {
     let step = session.ui.step("deploy", "applying");
     let kubectl = cluster.kubectl().or_exit(Exit::Cluster)?;
+    let target = target(session, cluster);
+    let plan = deploy::plan(&target, &rendered.yaml, &session.cancel).or_exit(Exit::Cluster)?;
+    // Before anything is applied: what fails or is interrupted is stopped, too.
+    write_json_atomic(&session.run.deployed_json(), plan.deployed()).or_exit(Exit::Fault)?;
     let deployed = deploy::deploy(
-        &target(session, cluster),
+        &target,
         &kubectl,
-        &rendered.yaml,
+        plan,
         session.config.deploy_timeout,
         watcher,
         &step,
@@ -512,7 +516,10 @@ pub fn stop(
 ) -> Result<(), Failure> {
     let step = session.ui.step("stop", "");
     let target = target(session, cluster);
-    let deployed: Deployed = read_json(&session.run.deployed_json()).unwrap_or_default();
+    let deployed: Deployed = match session.run.deployed_json() {
+        path if path.exists() => read_json(&path).or_exit(Exit::Fault)?,
+        _ => Deployed::default(),
+    };
     let stopped = stop::stop(
         &target,
         watcher,

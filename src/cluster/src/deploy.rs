@@ -42,14 +42,67 @@ pub struct Deployed {
     /// UIDs of the custom resources of these kinds that were there before, in
     /// a cluster that others use, too. They are nobody's to delete.
     pub kept: Vec<String>,
-    /// How many pods it has.
+    /// How many pods it has; 0 until they were waited for.
     pub pods: i32,
+}
+
+/// A rendering that is about to be deployed, and what there is to stop whether
+/// or not that succeeds.
+#[derive(Debug)]
+pub struct Plan {
+    manifest: Manifest,
+    deployed: Deployed,
+}
+
+impl Plan {
+    /// What stopping needs, to be kept before anything is applied.
+    pub fn deployed(&self) -> &Deployed {
+        &self.deployed
+    }
+}
+
+/// Reads the rendering, and looks which custom resources of its kinds are in
+/// the cluster already. Changes nothing.
+pub fn plan(target: &Target, yaml: &str, cancel: &Cancel) -> Result<Plan, Error> {
+    let runtime = runtime()?;
+    let client = runtime.block_on(target.client())?;
+    let manifest = Manifest::parse(yaml, client.default_namespace()).map_err(Error::Manifest)?;
+    let kept = runtime.block_on(custom_resources(&client, &manifest, cancel))?;
+    let deployed = Deployed {
+        workloads: manifest.workloads.clone(),
+        crds: manifest.crds.clone(),
+        kept,
+        pods: 0,
+    };
+    Ok(Plan { manifest, deployed })
+}
+
+/// The custom resources that are there before anything is deployed.
+async fn custom_resources(
+    client: &Client,
+    manifest: &Manifest,
+    cancel: &Cancel,
+) -> Result<Vec<String>, Error> {
+    let mut uids = Vec::new();
+    for kind in &manifest.crds {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
+        let action = format!("list {}", kind.name);
+        let params = ListParams::default();
+        match ask(&action, cancel, || api.list_metadata(&params)).await {
+            Ok(list) => uids.extend(list.items.into_iter().filter_map(|o| o.metadata.uid)),
+            // The kind is new.
+            Err(Error::Api { source, .. }) if not_found(&source) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    uids.sort();
+    Ok(uids)
 }
 
 struct Deployment<'a> {
     target: &'a Target,
     kubectl: &'a Path,
-    no_proxy: Option<String>,
+    past_proxy: Vec<(&'static str, String)>,
     deadline: Instant,
     timeout: Duration,
     begin: Instant,
@@ -58,7 +111,7 @@ struct Deployment<'a> {
     cancel: &'a Cancel,
 }
 
-/// Applies the rendering (namespaces and kinds first, the rest when the API
+/// Applies the planned rendering (namespaces and kinds first, the rest when the API
 /// server knows the kinds) and waits until every workload in it is ready: a
 /// Deployment, StatefulSet or DaemonSet with all of its newest pods, a Job
 /// when it is complete. A Job that goes on for long when everything else is
@@ -69,7 +122,7 @@ struct Deployment<'a> {
 pub fn deploy(
     target: &Target,
     kubectl: &Path,
-    yaml: &str,
+    plan: Plan,
     timeout: Duration,
     watcher: &Watcher,
     progress: &dyn Progress,
@@ -85,7 +138,7 @@ pub fn deploy(
     let deployment = Deployment {
         target,
         kubectl,
-        no_proxy: runtime.block_on(target.no_proxy())?,
+        past_proxy: runtime.block_on(target.past_proxy())?,
         deadline,
         timeout,
         begin,
@@ -93,19 +146,13 @@ pub fn deploy(
         progress,
         cancel,
     };
-    let manifest = Manifest::parse(yaml, client.default_namespace()).map_err(Error::Manifest)?;
-    let kept = runtime.block_on(deployment.custom_resources(&client, &manifest))?;
+    let Plan { manifest, deployed } = plan;
     deployment.apply(&manifest.text(true), "namespaces and kinds")?;
     runtime.block_on(deployment.wait_for_kinds(&client, &manifest))?;
     deployment.apply(&manifest.text(false), "the rest")?;
     runtime.block_on(deployment.scale_up(&client, &manifest))?;
     let pods = runtime.block_on(deployment.wait_until_ready(&client, &manifest))?;
-    Ok(Deployed {
-        workloads: manifest.workloads,
-        crds: manifest.crds,
-        kept,
-        pods,
-    })
+    Ok(Deployed { pods, ..deployed })
 }
 
 impl Deployment<'_> {
@@ -131,8 +178,8 @@ impl Deployment<'_> {
                 .input(text)
                 .timeout(left.max(Duration::from_secs(5)))
                 .cancel(self.cancel);
-            if let Some(hosts) = &self.no_proxy {
-                run = run.env("NO_PROXY", hosts).env("no_proxy", hosts);
+            for (key, value) in &self.past_proxy {
+                run = run.env(key, value);
             }
             let error = match run.run() {
                 Ok(_) => return Ok(()),
@@ -154,28 +201,6 @@ impl Deployment<'_> {
                 .status(&format!("applying {what}; waiting, since {line}"));
             self.cancel.sleep(Duration::from_secs(1))?;
         }
-    }
-
-    /// The custom resources that are there before anything is deployed.
-    async fn custom_resources(
-        &self,
-        client: &Client,
-        manifest: &Manifest,
-    ) -> Result<Vec<String>, Error> {
-        let mut uids = Vec::new();
-        for kind in &manifest.crds {
-            let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
-            let action = format!("list {}", kind.name);
-            let params = ListParams::default();
-            match ask(&action, self.cancel, || api.list_metadata(&params)).await {
-                Ok(list) => uids.extend(list.items.into_iter().filter_map(|o| o.metadata.uid)),
-                // The kind is new.
-                Err(Error::Api { source, .. }) if not_found(&source) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        uids.sort();
-        Ok(uids)
     }
 
     async fn wait_for_kinds(&self, client: &Client, manifest: &Manifest) -> Result<(), Error> {

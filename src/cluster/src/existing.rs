@@ -159,7 +159,7 @@ impl Cluster for Existing {
             }
             None => Err(Error::Other(format!(
                 "expected to be told how images get into cluster `{}`; set in [cluster] \
-                 `image_load = [\"…\", \"{{archive}}\"]`, or `images = \"preloaded\"` if they are there",
+                 `load_image = [\"…\", \"{{archive}}\"]`",
                 self.name
             ))),
         }
@@ -183,7 +183,7 @@ fn check_command(words: &[String]) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Other(format!(
-        "expected `image_load` to be a command with `{{archive}}` among its arguments, found {words:?}"
+        "expected `load_image` to be a command with `{{archive}}` among its arguments, found {words:?}"
     )))
 }
 

@@ -9,6 +9,7 @@ use podcov_process::{Cancel, Cancelled, Progress, find_program};
 use crate::embedded::Embedded;
 use crate::existing::Existing;
 use crate::kind::Kind;
+use crate::target::{self, Target};
 
 /// Why a cluster cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -266,8 +267,9 @@ pub trait Cluster: Send + Sync {
     /// Architecture of the nodes as Go and OCI name it: `amd64`, `arm64`.
     fn architecture(&self) -> Result<String, Error>;
 
-    /// Variables for commands that work with the cluster: `KUBECONFIG`, and
-    /// `PATH` with `kubectl` first.
+    /// Variables for commands that work with the cluster: `KUBECONFIG`, `PATH`
+    /// with `kubectl` first, and the cluster among the hosts in `NO_PROXY`: a
+    /// proxy of the environment is the way to the internet, not to it.
     fn environment(&self) -> Result<Vec<(OsString, OsString)>, Error> {
         let kubectl = self.kubectl()?;
         let folder = kubectl.parent().map(Path::to_owned).unwrap_or_default();
@@ -275,11 +277,27 @@ pub trait Cluster: Send + Sync {
         let folders = std::iter::once(folder).chain(std::env::split_paths(&path));
         let path = std::env::join_paths(folders)
             .map_err(|error| Error::Other(format!("cannot put kubectl on PATH: {error}")))?;
-        Ok(vec![
+        let mut env: Vec<(OsString, OsString)> = vec![
             ("KUBECONFIG".into(), self.kubeconfig().into()),
             ("PATH".into(), path),
-        ])
+        ];
+        let past_proxy = past_proxy(&self.kubeconfig())?.into_iter();
+        env.extend(past_proxy.map(|(key, value)| (key.into(), value.into())));
+        Ok(env)
     }
+}
+
+/// Variables that keep a proxy of the environment from the cluster of the
+/// kubeconfig.
+fn past_proxy(kubeconfig: &Path) -> Result<Vec<(&'static str, String)>, Error> {
+    let target = Target {
+        kubeconfig: kubeconfig.to_owned(),
+        context: None,
+    };
+    crate::api::block_on(target.past_proxy())?.map_err(|error| match error {
+        target::Error::Kubeconfig { path, source } => Error::Kubeconfig { path, source },
+        other => Error::Other(other.to_string()),
+    })
 }
 
 /// The cluster that the settings mean. Makes nothing yet.
@@ -367,5 +385,36 @@ mod tests {
         for bad in ["", "-a", "a-", "A", "a_b", "a/b", &"a".repeat(41)] {
             assert!(check_name(bad).is_err(), "{bad:?}");
         }
+    }
+
+    fn hosts_past_proxy(server: &str, more: &str) -> Vec<&'static str> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("kubeconfig");
+        let text = format!(
+            "apiVersion: v1
+kind: Config
+clusters: [{{name: c, cluster: {{server: '{server}'{more}}}}}]
+users: [{{name: u, user: {{token: t}}}}]
+contexts: [{{name: x, context: {{cluster: c, user: u}}}}]
+current-context: x
+"
+        );
+        std::fs::write(&file, text).unwrap();
+        let found = past_proxy(&file).unwrap();
+        for (_, hosts) in &found {
+            assert!(hosts.split(',').any(|host| host == "10.9.8.7"), "{hosts}");
+        }
+        found.into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn a_cluster_by_number_is_reached_past_the_proxy() {
+        assert_eq!(
+            hosts_past_proxy("https://10.9.8.7:6443", ""),
+            ["NO_PROXY", "no_proxy"]
+        );
+        let own_proxy = ", proxy-url: 'http://10.0.0.1:80'";
+        assert!(hosts_past_proxy("https://10.9.8.7:6443", own_proxy).is_empty());
+        assert!(hosts_past_proxy("https://cluster.example.org", "").is_empty());
     }
 }

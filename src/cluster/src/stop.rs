@@ -155,8 +155,15 @@ impl Stop<'_> {
 
     fn pods(&self, which: impl Fn(Option<Kind>) -> bool) -> Vec<Pod> {
         let mut pods = self.watcher.remaining();
-        pods.retain(|pod| which(self.watcher.kind_of(pod)));
+        pods.retain(|pod| which(self.watcher.kind_of(pod)) && self.is_ours(pod));
         pods
+    }
+
+    /// What merely has an image of the composition may be somebody else's,
+    /// unless it is where the rendering is. It is not measured in any case.
+    fn is_ours(&self, pod: &Pod) -> bool {
+        let mut workloads = self.deployed.workloads.iter();
+        pod.of_run || workloads.any(|workload| workload.namespace == pod.namespace)
     }
 
     /// Waits until the API server does not know these pods any more; gives

@@ -247,6 +247,13 @@ fn is_run_id(name: &str) -> bool {
         })
 }
 
+/// When a run began, by its id.
+pub(crate) fn time_of_run(id: &str) -> Option<Timestamp> {
+    let time = id.get(..15).filter(|_| is_run_id(id))?;
+    let civil = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", time).ok()?;
+    Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+}
+
 /// Who works in a project.
 #[derive(Debug, Serialize, Deserialize)]
 struct Holder {
@@ -324,6 +331,8 @@ mod tests {
         let late = run_id_at(at("2026-11-21T09:05:08Z"), 0);
         assert_eq!(late, "20261121-090508-0000");
         assert!(early < late);
+        assert_eq!(time_of_run(&late), Some(at("2026-11-21T09:05:08Z")));
+        assert_eq!(time_of_run("run-1"), None);
         assert!(is_run_id(&early) && is_run_id(&late) && is_run_id(&run_id()));
         assert!(!is_run_id("20261121-090508-00_0") && !is_run_id(".lock"));
     }

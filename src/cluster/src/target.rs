@@ -125,6 +125,18 @@ pub(crate) fn names_proxy(file: &Kubeconfig) -> bool {
     clusters.any(|cluster| cluster.proxy_url.is_some())
 }
 
+/// The hosts of the lists and one more, each once.
+fn excepted(lists: &[String], host: &str) -> String {
+    let known = lists.iter().flat_map(|list| list.split(','));
+    let mut hosts: Vec<&str> = Vec::new();
+    for name in known.chain([host]).map(str::trim) {
+        if !name.is_empty() && !hosts.contains(&name) {
+            hosts.push(name);
+        }
+    }
+    hosts.join(",")
+}
+
 impl Target {
     async fn config(&self) -> Result<kube::Config, Error> {
         let wrong = |source| Error::Kubeconfig {
@@ -156,21 +168,19 @@ impl Target {
         })
     }
 
-    /// Hosts that kubectl is to reach without a proxy: those of the
-    /// environment, and the cluster where its kubeconfig has its number, not a
-    /// name.
-    pub(crate) async fn no_proxy(&self) -> Result<Option<String>, Error> {
+    /// Variables for kubectl and other clients, so that they reach a cluster
+    /// without the environment's proxy where the kubeconfig has its number, not
+    /// a name. Hosts that the environment excepts already stay excepted.
+    pub(crate) async fn past_proxy(&self) -> Result<Vec<(&'static str, String)>, Error> {
         let config = self.config().await?;
         let host = config.cluster_url.host().unwrap_or_default();
         let number = host.trim_start_matches('[').trim_end_matches(']');
         if config.proxy_url.is_some() || number.parse::<std::net::IpAddr>().is_err() {
-            return Ok(None);
+            return Ok(vec![]);
         }
-        let known = std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy"));
-        Ok(Some(match known {
-            Ok(known) if !known.is_empty() => format!("{known},{number}"),
-            _ => number.to_owned(),
-        }))
+        let known = ["NO_PROXY", "no_proxy"].map(|name| std::env::var(name).unwrap_or_default());
+        let hosts = excepted(&known, number);
+        Ok(vec![("NO_PROXY", hosts.clone()), ("no_proxy", hosts)])
     }
 
     /// The arguments that make kubectl talk to the same cluster.
@@ -242,5 +252,20 @@ pub(crate) async fn pause(time: Duration, cancel: &Cancel) -> Result<(), Cancell
 async fn cancelled(cancel: &Cancel) {
     while !cancel.is_set() {
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_more_host_is_excepted_from_the_proxy() {
+        let lists = |upper: &str, lower: &str| [upper.to_owned(), lower.to_owned()];
+        assert_eq!(excepted(&lists("", ""), "10.1.2.3"), "10.1.2.3");
+        assert_eq!(
+            excepted(&lists("a, .b", "10.1.2.3,a"), "10.1.2.3"),
+            "a,.b,10.1.2.3"
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use podcov_cluster::collect::size::EvidenceSize;
 use podcov_cluster::collect::{Gather, Limits, collect};
-use podcov_cluster::deploy::{Deployed, deploy};
+use podcov_cluster::deploy::{Deployed, deploy, plan};
 use podcov_cluster::provider::{Cluster, Provider, Settings, select};
 use podcov_cluster::stop::stop;
 use podcov_cluster::store::RunDir;
@@ -107,15 +107,15 @@ impl Composition {
     fn deploy(&self, objects: &[Value], watcher: &Watcher) -> Result<Deployed, Error> {
         let kubectl = self.cluster.kubectl().unwrap();
         let (limit, cancel) = (Duration::from_secs(90), Cancel::new());
-        deploy(
-            &self.target(),
-            &kubectl,
-            &yaml(objects),
-            limit,
-            watcher,
-            &Silent,
-            &cancel,
-        )
+        let target = self.target();
+        let plan = plan(&target, &yaml(objects), &cancel)?;
+        let planned = plan.deployed().clone();
+        let done = deploy(&target, &kubectl, plan, limit, watcher, &Silent, &cancel);
+        if let Ok(done) = &done {
+            let unlike = |deployed: &Deployed| (deployed.workloads.clone(), deployed.kept.clone());
+            assert_eq!(unlike(&planned), unlike(done));
+        }
+        done
     }
 
     /// A pod template whose one container runs the worker for a component.

@@ -99,7 +99,10 @@ fn remember(session: &Session, seen: Observed) -> Result<(), Failure> {
 pub fn collect(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
     let bundles = session.bundles()?;
-    let observed = left(&session.run.observed_json(), "podcov deploy").unwrap_or_default();
+    let observed = match session.run.observed_json() {
+        path if path.exists() => read_json(&path).or_exit(Exit::Fault)?,
+        _ => Observed::default(),
+    };
     let ledger = steps::collect(&session, &bundles, &observed, &session.cancel)?;
     if ledger.incarnations.is_empty() {
         return Err(Failure::new(

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use podcov_profile::ledger::Finding;
@@ -10,11 +11,18 @@ use podcov_profile::ledger::Finding;
 use super::Watched;
 use super::observed::{Container, Observed, Pod, SCHEMA, Start};
 use crate::overlay::COMPONENT_ANNOTATION;
+use crate::store;
+
+/// How far the clocks of this machine and of the cluster may be apart.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
 
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     run: String,
+    /// What was created before is not of the run; `None` when its id has no
+    /// time.
+    begin: Option<Timestamp>,
     watched: Vec<Watched>,
     pods: BTreeMap<String, Pod>,
     /// UIDs seen in the list that is being read; `None` outside of one.
@@ -30,6 +38,7 @@ impl Book {
     pub(crate) fn new(run: &str, watched: Vec<Watched>) -> Book {
         Book {
             run: run.to_owned(),
+            begin: store::time_of_run(run).map(|begin| begin - CLOCKS),
             watched,
             ..Book::default()
         }
@@ -89,11 +98,21 @@ impl Book {
         if containers.is_empty() {
             return;
         }
+        let of_run = self.says_run(pod);
+        let created = meta.creation_timestamp.as_ref();
+        let is_older = created
+            .zip(self.begin)
+            .is_some_and(|(at, begin)| at.0 < begin);
+        if !of_run && is_older {
+            self.tell_other(pod, &containers);
+            return;
+        }
         let entry = self.pods.entry(uid.clone()).or_insert_with(|| Pod {
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
             uid: uid.clone(),
             created: meta.creation_timestamp.as_ref().and_then(time),
+            of_run,
             containers,
             ..Pod::default()
         });
@@ -118,6 +137,35 @@ impl Book {
             if let Some(container) = entry.containers.iter_mut().find(|c| c.name == status.name) {
                 note_status(container, status);
             }
+        }
+    }
+
+    /// Whether the overlay of this run is in the pod.
+    fn says_run(&self, pod: &core::Pod) -> bool {
+        let containers = pod.spec.iter().flat_map(|spec| {
+            let init = spec.init_containers.iter().flatten();
+            init.chain(&spec.containers)
+        });
+        let mut env = containers.flat_map(|container| container.env.iter().flatten());
+        env.any(|env| env.name == "PODCOV_RUN" && env.value.as_ref() == Some(&self.run))
+    }
+
+    /// A pod that was there before the run began, as in a cluster in which the
+    /// composition is in use, too, is none of its business.
+    fn tell_other(&mut self, pod: &core::Pod, containers: &[Container]) {
+        let name = |text: &Option<String>| text.clone().unwrap_or_default();
+        let text = format!(
+            "{}/{} runs {} and was there before the run; left alone and not counted",
+            name(&pod.metadata.namespace),
+            name(&pod.metadata.name),
+            containers[0].component
+        );
+        let finding = Finding {
+            kind: "other-pod".to_owned(),
+            text,
+        };
+        if !self.findings.contains(&finding) {
+            self.findings.push(finding);
         }
     }
 

@@ -202,6 +202,31 @@ fn pods_are_recognised_by_image_annotation_and_run() {
 }
 
 #[test]
+fn a_pod_from_before_the_run_is_left_alone_unless_it_is_measured() {
+    let mut book = Book::new("20261121-090000-abcd", book().watched);
+    let at = |uid: &str, time: &str, env: Value| {
+        let state = status(uid, 0, running(1), json!({}));
+        let mut pod = pod_with(uid, "localhost/op:dev", env, state);
+        pod.metadata.creation_timestamp = Some(Time(time.parse().unwrap()));
+        pod
+    };
+    let ours = json!([{"name": "PODCOV_RUN", "value": "20261121-090000-abcd"}]);
+    let before = at("1", "2026-11-20T09:00:00Z", json!([]));
+    book.seen(&before);
+    book.seen(&before);
+    book.seen(&at("2", "2026-11-21T09:00:30Z", json!([])));
+    book.seen(&at("3", "2026-11-20T09:00:00Z", ours));
+    let observed = book.observed();
+    let found = observed.pods.iter().map(|pod| (&*pod.uid, pod.of_run));
+    assert_eq!(found.collect::<Vec<_>>(), [("2", false), ("3", true)]);
+    assert_eq!(observed.findings.len(), 1);
+    assert_eq!(
+        observed.findings[0].text,
+        "n/pod-1 runs op and was there before the run; left alone and not counted"
+    );
+}
+
+#[test]
 fn an_eviction_is_kept_and_told() {
     let mut book = book();
     let mut evicted = pod("1", status("a", 0, running(1), json!({})));

@@ -45,6 +45,9 @@ pub struct Pod {
     pub deleting: bool,
     /// It is gone from the API server.
     pub gone: bool,
+    /// It says itself that it is of this run; else only an image speaks for it.
+    #[serde(default)]
+    pub of_run: bool,
     /// Its containers that belong to the composition, in its own order.
     pub containers: Vec<Container>,
 }
