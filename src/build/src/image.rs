@@ -73,6 +73,9 @@ pub struct ImageSpec {
     pub build_args: Vec<(String, String)>,
     /// The user. Default: the base's, or `65532:65532` without a base.
     pub user: Option<String>,
+    /// Where the program is in the image, for pods whose `command` names a
+    /// path. Default: `/app/<its name>`. Only with [`Builder::Podcov`].
+    pub program: Option<String>,
     /// More files: from this machine to an absolute path in the image.
     pub files: Vec<(PathBuf, String)>,
     /// Arguments that a pod's `args` take the place of, as CMD's.
@@ -94,6 +97,7 @@ impl ImageSpec {
             context: None,
             build_args: Vec::new(),
             user: None,
+            program: None,
             files: Vec::new(),
             args: Vec::new(),
             env: Vec::new(),
@@ -163,7 +167,7 @@ pub fn write_image(
 
     let program = contents
         .program
-        .map(|path| Program::read(component, path))
+        .map(|path| Program::read(component, path, spec.program.as_deref()))
         .transpose()?;
     let arch = program
         .as_ref()
@@ -242,11 +246,13 @@ pub fn write_image(
 struct Program<'a> {
     path: &'a Path,
     name: String,
+    /// Its path in the image.
+    place: String,
     elf: elf::Program,
 }
 
 impl<'a> Program<'a> {
-    fn read(component: &str, path: &'a Path) -> Result<Self, Error> {
+    fn read(component: &str, path: &'a Path, place: Option<&str>) -> Result<Self, Error> {
         let bytes = fs::read(path).at("read", path)?;
         let elf = elf::read(&bytes).map_err(|error| Error::program(path, error.to_string()))?;
         let name = path
@@ -254,11 +260,21 @@ impl<'a> Program<'a> {
             .map(|name| name.to_string_lossy().into_owned());
         let name =
             name.ok_or_else(|| Error::configuration(component, "the program has no name"))?;
-        Ok(Program { path, name, elf })
-    }
-
-    fn place(&self) -> String {
-        format!("/app/{}", self.name)
+        let place = match place {
+            None => format!("/app/{name}"),
+            Some(place) if !place.starts_with('/') || place.ends_with('/') => {
+                let what =
+                    format!("expected the program's full path in the image, found `{place}`");
+                return Err(Error::configuration(component, what));
+            }
+            Some(place) => place.to_owned(),
+        };
+        Ok(Program {
+            path,
+            name,
+            place,
+            elf,
+        })
     }
 }
 
@@ -311,7 +327,7 @@ fn plan(
         }
         app.dir("/app", 0o755, 0);
         app.file(
-            &program.place(),
+            &program.place,
             0o755,
             Source::Path(program.path.to_owned()),
         );
@@ -402,14 +418,14 @@ fn config(
                 .is_some_and(|word| word.rsplit('/').next() == Some(&program.name))
         };
         if same(&entrypoint) {
-            entrypoint[0] = program.place();
+            entrypoint[0].clone_from(&program.place);
         } else {
             let rest = if entrypoint.is_empty() && same(&cmd) {
                 cmd.split_off(1)
             } else {
                 vec![]
             };
-            entrypoint = vec![program.place()];
+            entrypoint = vec![program.place.clone()];
             cmd = rest;
         }
     } else if entrypoint.is_empty() && cmd.is_empty() {

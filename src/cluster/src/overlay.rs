@@ -204,6 +204,8 @@ pub struct Patched {
     pub now_image: String,
     /// The manifest sets a command, which now starts with the launcher.
     pub command_wrapped: bool,
+    /// What that command starts.
+    pub program: Option<String>,
 }
 
 /// Writes the overlay of `spec` on `base` into `out_dir` and renders it with

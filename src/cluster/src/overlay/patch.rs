@@ -143,6 +143,9 @@ impl Template<'_> {
             }
         }
         let command_wrapped = self.wrap_command(path);
+        let program = command_wrapped
+            .then(|| program_of(self.editor.array(&format!("{path}/command"))))
+            .flatten();
         let environment = environment(self.spec, &component.name, &slot.name);
         self.set_environment(path, environment);
         self.set_mount(slot)?;
@@ -168,6 +171,7 @@ impl Template<'_> {
                 .clone()
                 .unwrap_or_else(|| slot.image.clone()),
             command_wrapped,
+            program,
         })
     }
 
@@ -378,6 +382,12 @@ impl Template<'_> {
             }
         }
     }
+}
+
+/// What a command that begins with the launcher starts.
+fn program_of(command: &[Value]) -> Option<String> {
+    let own = command.iter().position(|word| word == "--")?;
+    command.get(own + 1)?.as_str().map(str::to_owned)
 }
 
 /// Whether something mounted at `at` would hide the profile volume, the
