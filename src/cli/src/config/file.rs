@@ -154,6 +154,10 @@ pub struct ImageBuild {
     /// The build context, for the other builders. Default: `.`.
     #[serde(default)]
     pub context: Option<PathBuf>,
+    /// Where the program is in the image, if the manifests' `command` names
+    /// a path. Default: `/app/<binary>`.
+    #[serde(default)]
+    pub program: Option<String>,
     /// More files: from this machine to a path in the image.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
