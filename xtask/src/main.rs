@@ -7,6 +7,7 @@ mod counts;
 mod licences;
 mod tidy;
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -62,14 +63,24 @@ fn root() -> PathBuf {
 
 /// Runs podcov on the example composition; its exit status is ours.
 fn coverage_e2e(args: &[String]) -> Result<(), u8> {
-    step("build podcov", cargo(&["build", "--package", "podcov"]))?;
+    // Where it is put must be known, whatever the user's configuration says.
+    let mut build = cargo(&["build", "--package", "podcov", "--target-dir", "target"]);
+    build.env_remove("CARGO_BUILD_TARGET");
+    step("build podcov", build)?;
     let mut podcov = Command::new(root().join("target/debug/podcov"));
     podcov
         .current_dir(root())
         .args(["run", "--config", "examples/websites/podcov.toml"]);
     podcov.args(["--profiles", "profiles"]).args(args);
     forget_cargo(&mut podcov);
-    status(podcov)
+    // In our place, not below us: an interrupt or a `kill` has to reach podcov,
+    // and the prompt must not come back before it has taken its cluster down.
+    let error = podcov.exec();
+    eprintln!(
+        "error: cannot start `{}`: {error}",
+        podcov.get_program().display()
+    );
+    Err(1)
 }
 
 fn test(args: &[String]) -> Result<(), u8> {

@@ -70,8 +70,9 @@ pub enum Command {
     /// Run a command on this machine and report what it covered
     ///
     /// Sets the variables that the runtimes of Rust and Go read, collects what the command's
-    /// processes leave and, when their binaries are known, reports. The exit status is the
-    /// command's, unless podcov fails.
+    /// processes leave and, when their binaries are known, reports on stderr: stdout is the
+    /// command's. The exit status is the command's, too, unless podcov fails. An interrupt ends the
+    /// command; what it left is collected.
     #[command(
         after_help = "Examples:\n  podcov exec -- ./target/debug/server --port 0\n  podcov exec --evidence /tmp/e -- ./run-tests.sh"
     )]

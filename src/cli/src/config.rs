@@ -112,17 +112,6 @@ impl Config {
     }
 }
 
-/// `Kind/name[:container]` in its parts.
-pub fn parse_workload(text: &str) -> Option<(&str, &str, Option<&str>)> {
-    let (kind, rest) = text.split_once('/')?;
-    let (name, container) = match rest.split_once(':') {
-        Some((name, container)) => (name, Some(container)),
-        None => (rest, None),
-    };
-    let filled = !kind.is_empty() && !name.is_empty() && container.is_none_or(|c| !c.is_empty());
-    filled.then_some((kind, name, container))
-}
-
 fn duration(text: &str) -> Option<std::time::Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().ok()?;
@@ -193,6 +182,8 @@ mod tests {
                 "{HEAD}language = \"go\"\n[[gate]]\nmetric = \"lines\"\nmin = 1.0\ncomponent = \"opp\"\n"
             ),
             format!("{HEAD}language = \"go\"\n[e2e]\ntimeout = \"soon\"\n"),
+            format!("{HEAD}language = \"go\"\n[filter]\nexclude = [\"gen/[\"]\n"),
+            format!("{HEAD}language = \"go\"\n[cluster]\nname = \"../up\"\n"),
             format!("{HEAD}language = \"go\"\n[deploy]\nkustomization = \"nowhere\"\n"),
             format!(
                 "{HEAD}language = \"go\"\n[cluster]\nprovider = \"embedded\"\nkubeconfig = \"k\"\n"

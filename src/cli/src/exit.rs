@@ -64,8 +64,8 @@ impl Failure {
 
 /// Gives the error of a step its exit status.
 pub trait OrExit<T> {
-    /// `Err` becomes a [`Failure`] with this status; an interrupted step
-    /// always becomes [`Exit::Interrupted`].
+    /// `Err` becomes a [`Failure`] with this status. After an interrupt `main`
+    /// gives [`Exit::Interrupted`] instead, whatever broke off.
     fn or_exit(self, exit: Exit) -> Result<T, Failure>;
 }
 

@@ -27,3 +27,9 @@ pub fn on_interrupt(cancel: &Cancel) {
         tokens.push(cancel.clone());
     }
 }
+
+/// Whether an interrupt came.
+pub fn came() -> bool {
+    let tokens = ASKED.get().and_then(|tokens| tokens.lock().ok());
+    tokens.is_some_and(|tokens| tokens.iter().any(Cancel::is_set))
+}

@@ -12,6 +12,8 @@ mod exit;
 mod go_profiles;
 mod host;
 mod interrupt;
+mod print;
+mod program;
 mod reporting;
 mod run;
 mod session;
@@ -33,7 +35,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match dispatch(&cli) {
         Ok(code) => code,
-        Err(failure) => {
+        Err(mut failure) => {
+            if interrupt::came() {
+                failure.exit = Exit::Interrupted;
+            }
             tell(&failure);
             failure.exit.into()
         }
@@ -67,16 +72,13 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Bundle(args) => command::bundle::bundle(global, args)?,
         Command::Import(args) => command::import::import(global, args)?,
         Command::Schema => {
-            println!("{:#}", config::schema());
+            print::out(format_args!("{:#}\n", config::schema()))?;
             Exit::Fine
         }
         Command::Completions { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut Cli::command(),
-                "podcov",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "podcov", &mut script);
+            print::out(String::from_utf8_lossy(&script))?;
             Exit::Fine
         }
     };
@@ -85,9 +87,13 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
 
 fn tell(failure: &Failure) {
     let style = |text: &str| console::style(text.to_owned()).for_stderr().bold();
-    eprintln!("{}: {}", style("error").red(), failure.message);
+    print::talk(format_args!(
+        "{}: {}",
+        style("error").red(),
+        failure.message
+    ));
     if let Some(help) = &failure.help {
-        eprintln!("{}: {help}", style("help").cyan());
+        print::talk(format_args!("{}: {help}", style("help").cyan()));
     }
-    eprintln!("(exit {})", failure.exit as u8);
+    print::talk(format_args!("(exit {})", failure.exit as u8));
 }

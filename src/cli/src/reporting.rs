@@ -9,6 +9,7 @@ use podcov_report as report;
 
 use crate::config::{Gate, MetricName, Policy};
 use crate::exit::{Exit, Failure, OrExit};
+use crate::print::To;
 use crate::session::Session;
 use crate::ui::count;
 
@@ -92,29 +93,25 @@ fn rule(gate: &Gate) -> report::Rule {
 }
 
 /// Prints losses, table and verdict; gives the exit status that they mean.
-pub fn show(session: &Session, made: &Made) -> Result<Exit, Failure> {
-    let color = console::colors_enabled();
+pub fn show(session: &Session, made: &Made, to: To) -> Result<Exit, Failure> {
     let losses = report::loss_text(&made.report.summary, console::colors_enabled_stderr());
     if !losses.is_empty() {
         session.ui.say(losses);
     }
     session.ui.say("");
-    print!("{}", report::table(&made.report.summary, color));
-    verdict(session, &made.judgement)
+    to.write(report::table(&made.report.summary, to.colors()))?;
+    verdict(session, &made.judgement, to)
 }
 
 /// Prints the verdict and gives its exit status.
-pub fn verdict(session: &Session, judgement: &report::Judgement) -> Result<Exit, Failure> {
+pub fn verdict(session: &Session, judgement: &report::Judgement, to: To) -> Result<Exit, Failure> {
     if judgement.outcomes.is_empty() {
         session
             .ui
             .say("\n      no thresholds: add a `[[gate]]` to podcov.toml");
     } else {
-        println!();
-        print!(
-            "{}",
-            report::gate_text(judgement, console::colors_enabled())
-        );
+        let text = report::gate_text(judgement, to.colors());
+        to.write(format_args!("\n{text}"))?;
     }
     match judgement.verdict {
         report::Verdict::Pass => Ok(Exit::Fine),

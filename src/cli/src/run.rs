@@ -6,10 +6,13 @@
 use std::ffi::OsString;
 
 use podcov_cluster::provider::Cluster;
+use podcov_cluster::watch::observed::Observed;
 use podcov_process::Cancel;
+use podcov_profile::bundle::Bundle;
 
 use crate::exit::{Exit, Failure};
 use crate::interrupt::on_interrupt;
+use crate::print::To;
 use crate::session::Session;
 use crate::steps;
 
@@ -31,8 +34,8 @@ pub fn whole(session: &Session, options: &Options) -> Result<Exit, Failure> {
     let exit = result
         .as_ref()
         .map_or_else(|failure| failure.exit, |exit| *exit);
-    session.update_record(|record| record.exit = Some(exit as u8))?;
-    result
+    let written = session.update_record(|record| record.exit = Some(exit as u8));
+    first([result, written.map(|()| Exit::Fine)])
 }
 
 fn pipeline(session: &Session, options: &Options) -> Result<Exit, Failure> {
@@ -44,16 +47,17 @@ fn pipeline(session: &Session, options: &Options) -> Result<Exit, Failure> {
     let cluster = steps::cluster_up(session, options.keep_cluster || !ours)?;
     let result = measure(session, cluster.as_ref(), &bundles, &options.e2e);
     // One that was up before (`podcov cluster up`) is not ours to remove.
-    if ours && !options.keep_cluster {
-        steps::cluster_down(session, cluster.as_ref())?;
-    }
-    result
+    let down = match ours && !options.keep_cluster {
+        true => steps::cluster_down(session, cluster.as_ref()),
+        false => Ok(()),
+    };
+    first([result, down.map(|()| Exit::Fine)])
 }
 
 fn measure(
     session: &Session,
     cluster: &dyn Cluster,
-    bundles: &[podcov_profile::bundle::Bundle],
+    bundles: &[Bundle],
     e2e: &[OsString],
 ) -> Result<Exit, Failure> {
     let overlay = steps::overlay(session, cluster, bundles)?;
@@ -67,8 +71,55 @@ fn measure(
         .and_then(|_| steps::test(session, cluster, bundles, Some(&watcher), e2e));
     let stopped = steps::stop(session, cluster, &watcher, &after);
     let observed = watcher.finish();
-    let mut ledger = steps::collect(session, bundles, &observed, &after)?;
-    let coverage = steps::merge(session, bundles, &mut ledger, &after)?;
-    let exit = steps::report(session, bundles, &coverage, &ledger)?;
-    exercised.and(stopped).map(|()| exit)
+    let told = tell(session, bundles, &observed, &after);
+    // What went wrong first explains what went wrong after it: a gate that
+    // fails because nothing was deployed is not the news.
+    first([
+        exercised.map(|()| Exit::Fine),
+        stopped.map(|()| Exit::Fine),
+        told,
+    ])
+}
+
+fn tell(
+    session: &Session,
+    bundles: &[Bundle],
+    observed: &Observed,
+    cancel: &Cancel,
+) -> Result<Exit, Failure> {
+    let mut ledger = steps::collect(session, bundles, observed, cancel)?;
+    let coverage = steps::merge(session, bundles, &mut ledger, cancel)?;
+    let reported = steps::report(session, bundles, &coverage, &ledger, To::Stdout);
+    steps::usable(session, &coverage).and(reported)
+}
+
+/// The first failure, with the others told in it.
+fn first<const N: usize>(results: [Result<Exit, Failure>; N]) -> Result<Exit, Failure> {
+    let mut failed: Option<Failure> = None;
+    for failure in results.into_iter().filter_map(Result::err) {
+        match &mut failed {
+            Some(first) => first.message += &format!("\nand then: {}", failure.message),
+            None => failed = Some(failure),
+        }
+    }
+    failed.map_or(Ok(Exit::Fine), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_gives_the_status_and_none_is_hidden() {
+        let failed = |exit, text: &str| Err(Failure::new(exit, text));
+        let all = [
+            Ok(Exit::Fine),
+            failed(Exit::E2e, "the e2e command failed"),
+            failed(Exit::Gate, "gate: 1 of 1 rules failed"),
+        ];
+        let failure = first(all).unwrap_err();
+        assert_eq!(failure.exit, Exit::E2e);
+        assert!(failure.message.contains("e2e command") && failure.message.contains("gate: 1"));
+        assert_eq!(first([Ok(Exit::Fine), Ok(Exit::Fine)]).unwrap(), Exit::Fine);
+    }
 }

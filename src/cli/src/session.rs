@@ -72,6 +72,9 @@ impl Session {
             Some(dir) => std::path::absolute(dir).or_exit(Exit::Usage)?,
             None => config.root.join("profiles"),
         };
+        if let Some(id) = &global.run {
+            check_run_id(id)?;
+        }
         let there = match &global.run {
             Some(id) if which != Which::New => {
                 Some(RunDir::open(profiles.join(id)).or_exit(Exit::Usage)?)
@@ -189,6 +192,22 @@ impl Session {
         change(&mut record);
         write_json_atomic(&self.run.run_json(), &record).or_exit(Exit::Fault)
     }
+}
+
+/// A run's id names a folder, and is a label of pods.
+fn check_run_id(id: &str) -> Result<(), Failure> {
+    let end = |c: char| c.is_ascii_alphanumeric();
+    let good = id.starts_with(end)
+        && id.ends_with(end)
+        && id.len() <= 63
+        && id.chars().all(|c| end(c) || "-_.".contains(c));
+    if good {
+        return Ok(());
+    }
+    Err(
+        Failure::new(Exit::Usage, format!("`{id}` cannot be the id of a run"))
+            .help("use up to 63 letters, digits, `-`, `_` and `.`"),
+    )
 }
 
 /// Reads `bundle.json` of a bundle's folder.

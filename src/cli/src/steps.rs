@@ -25,6 +25,7 @@ use podcov_profile::names::Language;
 use crate::config::{self, BuilderName, Component, GoBuildName, ModeName};
 use crate::e2e::Suite;
 use crate::exit::{Exit, Failure, OrExit};
+use crate::print::To;
 use crate::session::Session;
 use crate::ui::{count, human_bytes, human_time};
 
@@ -162,6 +163,7 @@ fn image_spec(
     spec.context = typed.context.as_ref().map(path);
     spec.args = typed.args.clone();
     spec.user = typed.user.clone();
+    spec.program = typed.program.clone();
     spec.files = typed
         .files
         .iter()
@@ -359,6 +361,15 @@ pub fn overlay(
     for warning in &rendered.warnings {
         session.ui.say(format!("  ! {warning}"));
     }
+    for patched in &rendered.patched {
+        let bundle = bundles.iter().find(|b| b.component == patched.component);
+        let image = bundle.and_then(|bundle| bundle.image.as_ref());
+        let mut components = config.file.components.iter();
+        let component = components.find(|c| c.name.get_ref() == &patched.component);
+        if let (Some(image), Some(component)) = (image, component) {
+            crate::program::check(component, &image.entrypoint, patched)?;
+        }
+    }
     Ok(rendered)
 }
 
@@ -490,6 +501,8 @@ pub fn test(
     };
     let outcome = suite.run(&step, beside, &session.cancel);
     match &outcome {
+        // A script names no tests.
+        Ok(outcome) if outcome.good && outcome.passed == 0 => step.done("the command succeeded"),
         Ok(outcome) if outcome.good => step.done(format!("{} passed", outcome.passed)),
         Ok(outcome) => step.fail(format!(
             "{} passed, {} failed: {}",
@@ -624,19 +637,21 @@ pub fn merge(
     });
     let coverage = merged.or_exit(Exit::Fault)?;
     write_json_atomic(&session.run.ledger_json(), ledger).or_exit(Exit::Fault)?;
-    if coverage
-        .components
-        .iter()
-        .all(|component| component.binaries.is_empty())
-    {
-        return Err(
-            Failure::new(Exit::Nothing, "no incarnation left evidence that counts").help(format!(
-                "each one's reason is in {}",
-                session.run.ledger_json().display()
-            )),
-        );
-    }
     Ok(coverage)
+}
+
+/// Fails if nothing was merged: its 0 % say nothing about the suite.
+pub fn usable(session: &Session, coverage: &Coverage) -> Result<(), Failure> {
+    let mut binaries = coverage.components.iter().flat_map(|c| &c.binaries);
+    if binaries.any(|binary| binary.profiles > 0) {
+        return Ok(());
+    }
+    Err(
+        Failure::new(Exit::Nothing, "no incarnation left evidence that counts").help(format!(
+            "each one's reason is in {}",
+            session.run.ledger_json().display()
+        )),
+    )
 }
 
 /// Writes the report, prints table and verdict, and gives the exit status.
@@ -645,11 +660,12 @@ pub fn report(
     bundles: &[Bundle],
     coverage: &Coverage,
     ledger: &Ledger,
+    to: To,
 ) -> Result<Exit, Failure> {
     let step = session.ui.step("report", "");
     let made = crate::reporting::write(session, bundles, coverage, ledger);
     step.end_with(&made, |made| made.index.display().to_string());
-    crate::reporting::show(session, &made?)
+    crate::reporting::show(session, &made?, to)
 }
 
 /// How long each step took, in one line a step kind.

@@ -7,6 +7,8 @@ use console::style;
 use indicatif::{ProgressBar, ProgressStyle};
 use podcov_process::Progress;
 
+use crate::print::talk;
+
 /// On a pipe, a step that goes on says so this often.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 
@@ -48,8 +50,8 @@ impl Ui {
             return;
         }
         match self.moving.lock().ok().and_then(|bar| bar.clone()) {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| talk(text)),
+            None => talk(text),
         }
     }
 
@@ -71,7 +73,7 @@ impl Ui {
             bar
         });
         if !self.terminal && !self.quiet {
-            eprintln!("  … {name:<11} {about}");
+            talk(format_args!("  … {name:<11} {about}"));
         }
         Step {
             ui: self,
@@ -126,7 +128,7 @@ impl Step<'_> {
         }
         if !self.ui.quiet {
             let time = style(human_time(took)).dim().for_stderr();
-            eprintln!("  {sign} {:<11} {about}  {time}", self.name);
+            talk(format_args!("  {sign} {:<11} {about}  {time}", self.name));
         }
         if let Ok(mut times) = self.ui.times.lock() {
             times.push((self.name, took));
@@ -146,11 +148,11 @@ impl Progress for Step<'_> {
         {
             *last = Instant::now();
             if !self.ui.quiet {
-                eprintln!(
+                talk(format_args!(
                     "    {:<11} {text}  {}",
                     self.name,
                     human_time(self.begin.elapsed())
-                );
+                ));
             }
         }
     }

@@ -1,8 +1,9 @@
 //! podcov as a user starts it, as far as no cluster is needed: real programs,
 //! real profiles, real exit statuses.
 
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn podcov(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_podcov"))
@@ -104,9 +105,9 @@ fn exec_measures_a_program_built_with_env() {
     );
     assert_eq!(second.status.code(), Some(7), "{}", text(&second.stderr));
     assert!(
-        text(&second.stdout).contains("ticker"),
+        text(&second.stderr).contains("ticker  "),
         "{}",
-        text(&second.stdout)
+        text(&second.stderr)
     );
 
     let coverage = std::fs::read_to_string(root.join("e/coverage/coverage.json")).unwrap();
@@ -123,12 +124,19 @@ fn exec_measures_a_program_built_with_env() {
     assert_eq!(count("never"), 0);
     assert!(root.join("e/report/index.html").is_file());
 
+    assert_eq!(text(&second.stdout), "", "stdout is the command's");
+
     // The same profiles, as if another tool had collected them.
     let profiles: Vec<String> = find(&root.join("e/evidence"), ".profraw");
     let mut args = vec!["import", "--evidence", "i", "--object", &program];
     args.extend(profiles.iter().map(String::as_str));
     let imported = podcov(root, &args);
-    assert_eq!(imported.status.code(), Some(0), "{}", text(&imported.stderr));
+    assert_eq!(
+        imported.status.code(),
+        Some(0),
+        "{}",
+        text(&imported.stderr)
+    );
     let lcov = std::fs::read_to_string(root.join("i/report/lcov.info")).unwrap();
     assert!(lcov.contains("FNDA:7,ticker::tick\n"), "{lcov}");
 }
@@ -144,6 +152,70 @@ fn find(dir: &Path, ending: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// A server is ended by a signal to podcov; it gets the signal, and what it
+/// left is collected.
+#[test]
+fn a_signal_ends_the_command_and_not_the_collecting() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "trap 'echo ended > \"$PODCOV_DIR/x.profraw\"; exit 9' TERM; echo up; \
+                  while :; do sleep 0.1; done";
+    let mut child = Command::new(env!("CARGO_BIN_EXE_podcov"))
+        .current_dir(dir.path())
+        .args(["exec", "--evidence", "e", "--", "sh", "-c", script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut up = [0; 3];
+    child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+    let killed = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(killed.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(9), "{said}");
+    let ledger = std::fs::read_to_string(dir.path().join("e/ledger.json")).expect(&said);
+    assert!(ledger.contains("x.profraw"), "{ledger}");
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["schema", "completions bash"] {
+        let script = format!(
+            "set -o pipefail; '{}' {command} | head -1",
+            env!("CARGO_BIN_EXE_podcov")
+        );
+        let output = Command::new("bash").arg("-c").arg(script).output().unwrap();
+        assert_eq!(text(&output.stderr), "");
+        assert_eq!(output.status.code(), Some(0));
+    }
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_podcov"))
+        .current_dir(dir.path())
+        .arg("schema")
+        .stdout(full)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1), "a full disk went unnoticed");
+}
+
+#[test]
+fn a_run_id_cannot_leave_the_folder_of_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "a/podcov.toml",
+        "[composition]\nname = \"x\"\n[[component]]\nname = \"x\"\nlanguage = \"go\"\n",
+    );
+    let output = podcov(&dir.path().join("a"), &["--run", "../../out", "build"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(!dir.path().join("out").exists());
 }
 
 #[test]

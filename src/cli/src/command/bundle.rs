@@ -5,6 +5,7 @@ use podcov_build::{Context, Foreign};
 use crate::args::{Bundle, Global};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::interrupt::on_interrupt;
+use crate::print;
 use crate::session::{Session, Which};
 use crate::ui::Ui;
 
@@ -41,6 +42,9 @@ pub fn bundle(global: &Global, args: &Bundle) -> Result<Exit, Failure> {
         format!("{} ({})", bundle.component, bundle.language)
     });
     let made = made.or_exit(Exit::Build)?;
-    println!("{}", bundles.join(&made.component).display());
+    print::out(format_args!(
+        "{}\n",
+        bundles.join(&made.component).display()
+    ))?;
     Ok(Exit::Fine)
 }

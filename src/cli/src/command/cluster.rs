@@ -8,6 +8,7 @@ use podcov_cluster::provider::State;
 use crate::args::{Cluster, Global};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::host::quote;
+use crate::print;
 use crate::session::{Session, Which};
 use crate::steps;
 
@@ -28,11 +29,11 @@ pub fn cluster(global: &Global, command: &Cluster) -> Result<Exit, Failure> {
                 .environment()
                 .or_exit(Exit::Cluster)?
             {
-                println!(
-                    "export {}={}",
+                print::out(format_args!(
+                    "export {}={}\n",
                     key.display(),
                     quote(&value.to_string_lossy())
-                );
+                ))?;
             }
         }
         Cluster::Kubectl { args } => return Err(kubectl(session, args)),
@@ -44,14 +45,14 @@ fn status(session: &Session) -> Result<Exit, Failure> {
     let cluster = steps::cluster(session, true)?;
     let status = cluster.status().or_exit(Exit::Cluster)?;
     let version = status.version.unwrap_or_default();
-    println!(
-        "{} {} is {} {version}",
+    print::out(format_args!(
+        "{} {} is {} {version}\n",
         cluster.provider(),
         cluster.name(),
         status.state
-    );
+    ))?;
     for line in &status.detail {
-        println!("  {line}");
+        print::out(format_args!("  {line}\n"))?;
     }
     Ok(if status.state == State::Ready {
         Exit::Fine

@@ -10,6 +10,7 @@ use crate::args::{Env, Language};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::host::quote;
 use crate::interrupt::on_interrupt;
+use crate::print;
 
 /// Runs the command.
 pub fn env(args: &Env) -> Result<Exit, Failure> {
@@ -33,7 +34,7 @@ pub fn env(args: &Env) -> Result<Exit, Failure> {
     let cancel = Cancel::new();
     on_interrupt(&cancel);
     for (key, value) in podcov_build::env(language, &out, &options, &cancel).or_exit(Exit::Build)? {
-        println!("export {key}={}", quote(&value));
+        print::out(format_args!("export {key}={}\n", quote(&value)))?;
     }
     Ok(Exit::Fine)
 }

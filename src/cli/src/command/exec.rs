@@ -1,19 +1,27 @@
 //! `podcov exec`: measures a command on this machine.
 
-use std::os::unix::process::ExitStatusExt;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::IsTerminal;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use podcov_build::{Context, Foreign};
 use podcov_cluster::store::{RunDir, run_id};
 use podcov_cluster::watch::observed::Observed;
-use podcov_process::find_program;
+use podcov_process::{Cancel, find_program};
 use podcov_profile::bundle::{Bundle, Mode};
+use podcov_profile::model::Coverage;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::args::{Exec, Global};
 use crate::config::Config;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::host;
+use crate::interrupt::on_interrupt;
+use crate::print::To;
 use crate::session::{Session, read_bundle};
 use crate::steps;
 
@@ -26,17 +34,38 @@ pub fn exec(global: &Global, args: &Exec) -> Result<u8, Failure> {
         .code()
         .or(status.signal().map(|n| 128 + n))
         .unwrap_or(1);
-    let mut ledger = steps::collect(&session, &bundles, &Observed::default(), &session.cancel)?;
+    // The interrupt that ended a server is not meant for its evidence.
+    let after = Cancel::new();
+    on_interrupt(&after);
+    let mut ledger = steps::collect(&session, &bundles, &Observed::default(), &after)?;
     if bundles.is_empty() {
         session.ui.say(format!(
             "note    the evidence is in {}; name the instrumented programs with `--object` for a report",
             session.run.evidence().display()
         ));
     } else {
-        let coverage = steps::merge(&session, &bundles, &mut ledger, &session.cancel)?;
-        steps::report(&session, &bundles, &coverage, &ledger)?;
+        let coverage = steps::merge(&session, &bundles, &mut ledger, &after)?;
+        steps::report(&session, &bundles, &coverage, &ledger, To::Stderr)?;
+        say_what_is_elsewhere(&session, &coverage);
     }
     Ok(u8::try_from(code).unwrap_or(1))
+}
+
+/// Sources outside of the root do not count, which may be all of a program's.
+fn say_what_is_elsewhere(session: &Session, coverage: &Coverage) {
+    for component in &coverage.components {
+        if component
+            .binaries
+            .iter()
+            .all(|binary| binary.files.is_empty())
+        {
+            session.ui.say(format!(
+                "note    no source of `{}` is below {}; name their folder with `--source-root`",
+                component.name,
+                session.config.root.display()
+            ));
+        }
+    }
 }
 
 /// The run's folder: the one that was named, or a new one.
@@ -77,8 +106,14 @@ fn bundles(session: &Session, args: &Exec) -> Result<Vec<Bundle>, Failure> {
         made += usize::from(bundle.is_ok());
         bundle
     };
+    // A second program of one name must not take the first one's place.
+    let mut names: BTreeMap<&OsStr, u32> = BTreeMap::new();
     for object in &args.object {
-        make(object, None).or_exit(Exit::Build)?;
+        let name = object.file_name().unwrap_or_default();
+        let seen = names.entry(name).or_default();
+        *seen += 1;
+        let own = (*seen > 1).then(|| format!("{}-{seen}", name.display()));
+        make(object, own).or_exit(Exit::Build)?;
     }
     if args.object.is_empty()
         && let Some(program) = args.command.first()
@@ -131,11 +166,30 @@ fn run(session: &Session, bundles: &[Bundle], args: &Exec) -> Result<ExitStatus,
         &component,
         "exec",
     );
-    // In the foreground of the terminal, so that it can be talked to.
-    Command::new(&launcher)
+    let mut command = Command::new(&launcher);
+    command
         .args(["--profile-name", pattern, "--"])
         .args(&args.command)
-        .envs(env)
-        .status()
-        .map_err(|error| Failure::new(Exit::Fault, format!("cannot start the launcher: {error}")))
+        .envs(env);
+    // On a terminal it takes the foreground, so that it can be talked to.
+    // Elsewhere it gets a group of its own: a signal to ours reaches it once,
+    // through us.
+    if !std::io::stdin().is_terminal() {
+        command.process_group(0);
+    }
+    let cannot = |error| Failure::new(Exit::Fault, format!("cannot start the launcher: {error}"));
+    let mut child = command.spawn().map_err(cannot)?;
+    let mut told = false;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait().map_err(cannot)? {
+            return Ok(status);
+        }
+        if session.cancel.is_set() && !told {
+            let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+            told = true;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
 }

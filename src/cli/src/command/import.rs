@@ -7,6 +7,7 @@ use podcov_profile::names::{Kind, Language};
 use crate::args::{Global, Import};
 use crate::command::exec::folder;
 use crate::exit::{Exit, Failure, OrExit};
+use crate::print::To;
 use crate::session::Session;
 use crate::steps;
 
@@ -56,5 +57,6 @@ pub fn import(global: &Global, args: &Import) -> Result<Exit, Failure> {
     write_json_atomic(&imported.dir.join("bundle.json"), &imported.bundle).or_exit(Exit::Fault)?;
     let bundles = [imported.bundle];
     let coverage = steps::merge(&session, &bundles, &mut ledger, &session.cancel)?;
-    steps::report(&session, &bundles, &coverage, &ledger)
+    steps::usable(&session, &coverage)?;
+    steps::report(&session, &bundles, &coverage, &ledger, To::Stdout)
 }

@@ -7,13 +7,13 @@ use std::path::Path;
 use podcov_cluster::overlay::Rendered;
 use podcov_cluster::store::read_json;
 use podcov_cluster::watch::observed::Observed;
-use podcov_process::Cancel;
 use podcov_profile::ledger::Ledger;
 use podcov_profile::model::Coverage;
 use serde::de::DeserializeOwned;
 
 use crate::args::{Format, Global};
 use crate::exit::{Exit, Failure, OrExit};
+use crate::print::{self, To};
 use crate::session::{Session, Which};
 use crate::{reporting, steps};
 
@@ -22,7 +22,7 @@ pub fn build(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::New)?;
     steps::headline(&session);
     steps::build(&session)?;
-    out(format_args!("{}\n", session.run.id()))?;
+    print::out(format_args!("{}\n", session.run.id()))?;
     Ok(Exit::Fine)
 }
 
@@ -45,7 +45,10 @@ pub fn overlay(global: &Global) -> Result<Exit, Failure> {
             "    {kind}/{name} container {container}: {component}, {now_image}"
         ));
     }
-    out(format_args!("{}\n", session.run.path.join("overlay").display()))?;
+    print::out(format_args!(
+        "{}\n",
+        session.run.path.join("overlay").display()
+    ))?;
     Ok(Exit::Fine)
 }
 
@@ -110,7 +113,7 @@ pub fn collect(global: &Global) -> Result<Exit, Failure> {
             "no incarnation left any evidence",
         ));
     }
-    out(format_args!("{}\n", session.run.ledger_json().display()))?;
+    print::out(format_args!("{}\n", session.run.ledger_json().display()))?;
     Ok(Exit::Fine)
 }
 
@@ -119,7 +122,8 @@ pub fn merge(global: &Global, cargo_llvm_cov: Option<&Path>) -> Result<Exit, Fai
     let session = Session::open(global, Which::Named)?;
     let bundles = session.bundles()?;
     let mut ledger: Ledger = left(&session.run.ledger_json(), "podcov collect")?;
-    steps::merge(&session, &bundles, &mut ledger, &Cancel::new())?;
+    let coverage = steps::merge(&session, &bundles, &mut ledger, &session.cancel)?;
+    steps::usable(&session, &coverage)?;
     if let Some(dir) = cargo_llvm_cov {
         let folders = bundles
             .iter()
@@ -130,7 +134,7 @@ pub fn merge(global: &Global, cargo_llvm_cov: Option<&Path>) -> Result<Exit, Fai
             .or_exit(Exit::Fault)?;
         session.ui.say(format!("    {laid}"));
     }
-    out(format_args!("{}\n", session.run.coverage().display()))?;
+    print::out(format_args!("{}\n", session.run.coverage().display()))?;
     Ok(Exit::Fine)
 }
 
@@ -144,12 +148,12 @@ pub fn report(global: &Global, format: Format) -> Result<Exit, Failure> {
     step.end_with(&made, |made| made.index.display().to_string());
     let made = made?;
     match format {
-        Format::Text => print!(
-            "{}",
-            podcov_report::table(&made.report.summary, console::colors_enabled())
-        ),
-        Format::Json => print!("{}", read_text(&session.run.report().join("summary.json"))?),
-        Format::Markdown => print!("{}", read_text(&session.run.report().join("summary.md"))?),
+        Format::Text => print::out(podcov_report::table(
+            &made.report.summary,
+            console::colors_enabled(),
+        ))?,
+        Format::Json => print::out(read_text(&session.run.report().join("summary.json"))?)?,
+        Format::Markdown => print::out(read_text(&session.run.report().join("summary.md"))?)?,
     }
     Ok(Exit::Fine)
 }
@@ -158,8 +162,9 @@ pub fn report(global: &Global, format: Format) -> Result<Exit, Failure> {
 pub fn gate(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
     let (coverage, ledger) = merged(&session)?;
+    steps::usable(&session, &coverage)?;
     let (_, judgement) = reporting::judge(&session, &coverage, &ledger)?;
-    reporting::verdict(&session, &judgement)
+    reporting::verdict(&session, &judgement, To::Stdout)
 }
 
 fn merged(session: &Session) -> Result<(Coverage, Ledger), Failure> {

@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::path::Path;
 
+use podcov_cluster::overlay::WorkloadRef;
 use podcov_profile::names::{Kind, Language};
 use toml::Spanned;
 
-use super::file::{Cluster, Component, Provider};
-use super::{Config, nearest, parse_workload};
+use super::file::{Cluster, Component, File, Provider};
+use super::{Config, nearest};
 use crate::exit::{Exit, Failure};
 
 /// Where an error is told to be.
@@ -101,10 +102,27 @@ pub fn check(config: &Config, place: &Place<'_>) -> Result<(), Failure> {
             ));
         }
     }
+    check_globs(file, place)?;
     check_cluster(&file.cluster, place)
 }
 
+/// Wrong patterns are told before a run, not at its end when they are used.
+fn check_globs(file: &File, place: &Place<'_>) -> Result<(), Failure> {
+    let globs = file.filter.include.iter().chain(&file.filter.exclude);
+    for glob in globs.chain(file.gates.iter().filter_map(|gate| gate.path.as_ref())) {
+        if let Err(error) = podcov_report::Filter::new(&[glob], &[]) {
+            let at = place.text.find(glob.as_str()).unwrap_or(0);
+            return Err(place.failure(at..at, error));
+        }
+    }
+    Ok(())
+}
+
 fn check_cluster(cluster: &Cluster, place: &Place<'_>) -> Result<(), Failure> {
+    if let Some(name) = &cluster.name {
+        let at = place.text.find("[cluster]").unwrap_or(0);
+        check_name(&Spanned::new(at..at, name.clone()), place)?;
+    }
     let named = cluster.kubeconfig.is_some() || cluster.context.is_some();
     let foreign = matches!(cluster.provider, Provider::Existing | Provider::Auto);
     if named && !foreign {
@@ -193,7 +211,7 @@ fn check_component(
             .help("add the name of its production image, as in your manifests"));
     }
     for workload in &component.workloads {
-        if parse_workload(workload.get_ref()).is_none() {
+        if workload.get_ref().parse::<WorkloadRef>().is_err() {
             return Err(place
                 .failure(
                     workload.span(),
