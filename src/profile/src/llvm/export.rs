@@ -9,6 +9,9 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use crate::model::{Line, Ratio};
 
+/// No region of a source has more lines; one that claims to is cut.
+const MAX_LINES: u32 = 1 << 20;
+
 /// The whole document.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Export {
@@ -220,7 +223,10 @@ pub fn lines(segments: &[Segment]) -> Vec<Line> {
         rest = later;
         let next = later.first().map_or(number, |segment| segment.line);
         number = number.saturating_add(1);
-        if wrapping.is_none_or(|segment| !segment.has_count) {
+        let wraps = |segment: Segment| {
+            segment.has_count && number.saturating_sub(segment.line) <= MAX_LINES
+        };
+        if !wrapping.is_some_and(wraps) {
             // Nothing wraps into the lines up to the next, so none has code.
             number = number.max(next);
         }
@@ -341,5 +347,8 @@ mod tests {
              [4294967295,1,1,true,true,false],[4294967295,2,0,false,false,false]]",
             &[(1, 1, false), (4294967295, 1, false)],
         );
+        let wraps = "[[1,1,1,true,true,false],[4294967295,2,0,false,false,false]]";
+        let segments: Vec<Segment> = serde_json::from_str(wraps).unwrap();
+        assert!(lines(&segments).len() <= MAX_LINES as usize + 3);
     }
 }
