@@ -1,0 +1,3 @@
+module example.org/gotick
+
+go 1.24
