@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::{Error, make_dir, write_atomic};
 
+/// Larger files are damaged in a way that a copy does not help to understand.
+const MAX_COPY: u64 = 256 << 20;
+
 /// `quarantine/` of a run.
 pub(crate) struct Quarantine<'a> {
     dir: &'a Path,
@@ -34,10 +37,12 @@ impl<'a> Quarantine<'a> {
         };
         let from = self.evidence.join(&relative);
         let to = self.dir.join(&relative);
-        let is_file = fs::symlink_metadata(&from).is_ok_and(|kind| kind.is_file());
-        if is_file {
-            make_dir(to.parent().unwrap_or(self.dir))?;
-            fs::copy(&from, &to).map_err(Error::io("copy evidence to", &to))?;
+        make_dir(to.parent().unwrap_or(self.dir))?;
+        // A copy is a comfort: one that cannot be read (of another user) or
+        // claims to be larger than the disk must not end the merge.
+        let is_small = |kind: fs::Metadata| kind.is_file() && kind.len() <= MAX_COPY;
+        if fs::symlink_metadata(&from).is_ok_and(is_small) && fs::copy(&from, &to).is_err() {
+            let _ = fs::remove_file(&to);
         }
         let mut name = to.file_name().unwrap_or_default().to_owned();
         name.push(".reason.json");

@@ -1,11 +1,14 @@
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::ops::Range;
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{Cancel, Cancelled};
@@ -14,6 +17,11 @@ use crate::{Cancel, Cancelled};
 const GRACE: Duration = Duration::from_secs(10);
 /// How much of an output is kept for an error message.
 const TAIL_LINES: usize = 40;
+/// How long output is still read when the child has ended, but something that
+/// it left in the background (a port-forward of a test suite) has its pipes.
+const LEFTOVERS: Duration = Duration::from_secs(1);
+/// Between two looks at a pipe that is empty: the first, and the longest.
+const READ_PAUSE: Range<Duration> = Duration::from_micros(200)..Duration::from_millis(20);
 
 /// Why a child process gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -209,14 +217,16 @@ impl<'a> Run<'a> {
         let sink = Mutex::new(self.lines.take());
         let stdin = child.stdin.take();
         let (out, err) = (child.stdout.take(), child.stderr.take());
+        let gone = OnceLock::new();
         let (status, stdout, stderr) = std::thread::scope(|scope| {
             if let (Some(mut pipe), Some(bytes)) = (stdin, self.input.take()) {
                 // A child that does not read its input to the end is no error.
                 scope.spawn(move || pipe.write_all(&bytes));
             }
-            let read_out = scope.spawn(|| drain(out, streaming, &sink, &tail));
-            let read_err = scope.spawn(|| drain(err, streaming, &sink, &tail));
+            let read_out = scope.spawn(|| drain(out, streaming, &sink, &tail, &gone));
+            let read_err = scope.spawn(|| drain(err, streaming, &sink, &tail, &gone));
             let status = wait(&mut child, self.cancel.as_ref(), self.timeout);
+            let _ = gone.set(Instant::now());
             let stdout = read_out.join().unwrap_or_default();
             let stderr = read_err.join().unwrap_or_default();
             (status, stdout, stderr)
@@ -291,18 +301,21 @@ fn end_group(child: &mut Child) -> std::io::Result<()> {
     child.wait().map(drop)
 }
 
+/// Reads a pipe to its end, or until the child is gone and what it left
+/// running only holds the pipe.
 fn drain(
-    pipe: Option<impl Read>,
+    pipe: Option<impl Read + AsFd>,
     streaming: bool,
     sink: &Mutex<Option<LineSink<'_>>>,
     tail: &Mutex<Vec<String>>,
+    gone: &OnceLock<Instant>,
 ) -> Vec<u8> {
     let mut all = Vec::new();
-    let Some(pipe) = pipe else { return all };
-    let mut reader = BufReader::new(pipe);
-    let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-        let text = String::from_utf8_lossy(&line);
+    let Some(mut pipe) = pipe else { return all };
+    // Without it a read would wait for the last holder of the pipe.
+    let _ = fcntl_getfl(&pipe).and_then(|flags| fcntl_setfl(&pipe, flags | OFlags::NONBLOCK));
+    let take = |line: &[u8]| {
+        let text = String::from_utf8_lossy(line);
         let text = text.trim_end_matches(['\n', '\r']);
         if let Ok(mut tail) = tail.lock() {
             if tail.len() == TAIL_LINES {
@@ -310,16 +323,47 @@ fn drain(
             }
             tail.push(text.to_owned());
         }
-        if streaming {
-            if let Ok(mut sink) = sink.lock()
-                && let Some(sink) = sink.as_mut()
-            {
-                sink(text);
-            }
-        } else {
-            all.extend_from_slice(&line);
+        if streaming
+            && let Ok(mut sink) = sink.lock()
+            && let Some(sink) = sink.as_mut()
+        {
+            sink(text);
         }
-        line.clear();
+    };
+    let mut line = Vec::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut pause = READ_PAUSE.start;
+    loop {
+        let is_left = gone.get().is_some_and(|gone| gone.elapsed() > LEFTOVERS);
+        match pipe.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                pause = READ_PAUSE.start;
+                let bytes = &buffer[..count];
+                for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+                    line.extend_from_slice(part);
+                    if part.ends_with(b"\n") {
+                        take(&line);
+                        line.clear();
+                    }
+                }
+                if !streaming {
+                    all.extend_from_slice(bytes);
+                }
+                if is_left {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock && !is_left => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(READ_PAUSE.end);
+            }
+            Err(_) => break,
+        }
+    }
+    if !line.is_empty() {
+        take(&line);
     }
     all
 }
@@ -407,6 +451,25 @@ mod tests {
         let run = Run::new("sh").args(["-c", "sleep 60 & sleep 60"]);
         let error = run.timeout(Duration::from_millis(200)).run().unwrap_err();
         assert!(matches!(error, Error::Timeout { .. }));
+        assert!(begin.elapsed() < Duration::from_secs(15));
+    }
+
+    #[test]
+    fn what_a_child_leaves_running_is_not_waited_for() {
+        let begin = Instant::now();
+        let done = Run::new("sh")
+            .args(["-c", "sleep 20 & echo started; printf rest"])
+            .run()
+            .unwrap();
+        assert_eq!(done.text(), "started\nrest");
+        assert!(begin.elapsed() < Duration::from_secs(15));
+    }
+
+    #[test]
+    fn large_output_comes_whole_and_fast() {
+        let begin = Instant::now();
+        let done = Run::new("head").args(["-c", "50000000", "/dev/zero"]).run();
+        assert_eq!(done.unwrap().stdout.len(), 50_000_000);
         assert!(begin.elapsed() < Duration::from_secs(15));
     }
 
