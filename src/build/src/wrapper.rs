@@ -104,17 +104,20 @@ impl Settings {
 }
 
 /// Whether this process was started by cargo as RUSTC_WRAPPER and not by a
-/// user in a shell where `podcov env` was evaluated: cargo gives the path of
-/// a rustc first.
+/// user in a shell where `podcov env` was evaluated: cargo gives a compiler
+/// first.
 pub fn is_rustc_wrapper() -> bool {
-    let rustc_comes_first = std::env::args_os().nth(1).is_some_and(|first| {
-        let name = Path::new(&first).file_stem().map(OsStr::to_os_string);
-        name.is_some_and(|name| {
-            let name = name.to_string_lossy();
-            name.starts_with("rustc") || name.starts_with("clippy-driver")
-        })
-    });
-    std::env::var_os(ENABLED).is_some() && rustc_comes_first
+    std::env::var_os(ENABLED).is_some()
+        && std::env::args_os()
+            .nth(1)
+            .is_some_and(|first| is_program(&first))
+}
+
+/// No command of podcov's looks like it. RUSTC and RUSTC_WORKSPACE_WRAPPER may
+/// have any name, but then they are paths.
+fn is_program(first: &OsStr) -> bool {
+    let name = first.to_string_lossy();
+    name.contains('/') || name.starts_with("rustc") || name.starts_with("clippy-driver")
 }
 
 /// Becomes the rustc that cargo asked for, with our flags added. `args` is
@@ -357,6 +360,21 @@ mod tests {
             "--crate-name ___ --print=cfg --crate-type proc-macro --target t \
              -C target-feature=+crt-static",
         );
+    }
+
+    #[test]
+    fn compilers_of_any_name_are_told_from_commands() {
+        for first in [
+            "rustc",
+            "/opt/x/rustc-1.95",
+            "/opt/my-compiler",
+            "clippy-driver",
+        ] {
+            assert!(is_program(first.as_ref()), "{first}");
+        }
+        for first in ["run", "--help", "report"] {
+            assert!(!is_program(first.as_ref()), "{first}");
+        }
     }
 
     #[test]
