@@ -158,13 +158,15 @@ fn assert_same_as_tools(project: &Project, config: &str) {
 const COUNT: &str = "\"count\"";
 const GATE: &str = "min = 40.0";
 
+type Scenario = (&'static str, fn(&Project));
+
 /// Everything that can share a cluster, in one that is brought up by hand.
 #[test]
 fn in_one_cluster() {
     let _turn = turn();
     let project = Project::new('a');
     project.podcov("cluster", &["cluster", "up"]).expect(0);
-    let scenarios: [(&str, fn(&Project)); 8] = [
+    let scenarios: [Scenario; 8] = [
         ("counts", counts_are_exact_and_the_tools_agree),
         ("steps", steps_one_by_one_give_the_same),
         ("lost", lost_evidence_is_told_and_judged),
@@ -361,7 +363,6 @@ fn a_cluster_that_goes_away() {
     std::thread::sleep(Duration::from_secs(2));
     let link = project.link();
     signal("KILL", project.node());
-    project.write("go", "");
     run.wait().expect(6).says(&["the cluster went away"]);
     let coverage = project.json("gone", "coverage/coverage.json");
     assert_eq!(calls(&coverage, "ticker", "tick"), 14);

@@ -75,6 +75,7 @@ case $1 in
         touch waiting
         for _ in $(seq 1000); do
             if [ -e go ]; then exit 0; fi
+            kubectl get --raw /readyz >/dev/null
             sleep 0.25
         done
         exit 1
