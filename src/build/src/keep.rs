@@ -39,6 +39,10 @@ impl Keep {
             let dir = partial.join(dir);
             fs::create_dir_all(&dir).at("create", &dir)?;
         }
+        // A module of its own: else `./...` of the module around `profiles/`
+        // would find its own packages again in every run's sources.
+        let module = bundles.join("go.mod");
+        fs::write(&module, "module podcov.invalid/sources\n").at("write", &module)?;
         Ok(Keep {
             partial,
             place: bundles.join(component),
@@ -231,6 +235,21 @@ mod tests {
         // …until it is a repository.
         fs::create_dir(at(".git")).unwrap();
         assert_eq!(source_root(&at("a"), &at("b"), &[&at("c")]), root);
+    }
+
+    #[test]
+    fn kept_go_sources_are_no_packages_of_the_module_around() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let bundles = root.join("profiles/r/bundle");
+        let keep = Keep::begin(&bundles, "op").unwrap();
+        fs::write(root.join("go.mod"), "module example.org/op\n\ngo 1.21\n").unwrap();
+        fs::write(root.join("main.go"), "package main\n\nfunc main() {}\n").unwrap();
+        fs::create_dir(&keep.place).unwrap();
+        fs::copy(root.join("main.go"), keep.place.join("main.go")).unwrap();
+        let list = podcov_process::Run::new("go").args(["list", "./..."]);
+        let found = list.current_dir(root).run().unwrap().text();
+        assert_eq!(found, "example.org/op\n");
     }
 
     #[test]
