@@ -74,7 +74,7 @@ pub enum Command {
     /// command's. The exit status is the command's, too, unless podcov fails. An interrupt ends the
     /// command; what it left is collected.
     #[command(
-        after_help = "Examples:\n  podcov exec -- ./target/debug/server --port 0\n  podcov exec --evidence /tmp/e -- ./run-tests.sh"
+        after_help = "Examples:\n  eval \"$(podcov env --language go)\" && go build -o server ./cmd/server\n  podcov exec -- ./server --port 0\n  podcov exec --evidence /tmp/e --object server -- ./run-tests.sh"
     )]
     Exec(Exec),
     /// Build instrumented programs and images; begins a new run
@@ -257,7 +257,7 @@ pub struct Env {
     /// Rust: count only these crates; default: the members of the workspace
     #[arg(long = "crate", value_name = "NAME")]
     pub crates: Vec<String>,
-    /// Go: count these packages; name the main package, too
+    /// Go: count these packages; main packages are always counted
     #[arg(long, value_name = "PATTERN")]
     pub coverpkg: Vec<String>,
 }

@@ -177,7 +177,11 @@ fn run(session: &Session, bundles: &[Bundle], args: &Exec) -> Result<ExitStatus,
     if !std::io::stdin().is_terminal() {
         command.process_group(0);
     }
-    let cannot = |error| Failure::new(Exit::Fault, format!("cannot start the launcher: {error}"));
+    let cannot = |error: std::io::Error| {
+        let what = format!("cannot start `{}`: {error}", launcher.display());
+        Failure::new(Exit::Fault, what)
+            .help("if it is on a file system that is mounted noexec, give another folder with `--evidence`")
+    };
     let mut child = command.spawn().map_err(cannot)?;
     let mut told = false;
     let mut pause = Duration::from_millis(1);
