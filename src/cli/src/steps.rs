@@ -425,7 +425,8 @@ pub fn deploy(
     let step = session.ui.step("deploy", "applying");
     let kubectl = cluster.kubectl().or_exit(Exit::Cluster)?;
     let target = target(session, cluster);
-    let plan = deploy::plan(&target, &rendered.yaml, &session.cancel).or_exit(Exit::Cluster)?;
+    let plan =
+        deploy::plan(&target, &rendered.yaml, watcher, &session.cancel).or_exit(Exit::Cluster)?;
     // Before anything is applied: what fails or is interrupted is stopped, too.
     write_json_atomic(&session.run.deployed_json(), plan.deployed()).or_exit(Exit::Fault)?;
     let deployed = deploy::deploy(

@@ -20,7 +20,7 @@ use self::diagnose::{Troubles, diagnose, is_ready};
 use self::manifest::Manifest;
 pub use self::manifest::{Crd, Workload};
 use self::ready::{Readiness, readiness};
-use crate::stop::resource;
+use crate::stop::{resource, scales};
 use crate::target::{Error, Target, ask, not_found, pause, runtime};
 use crate::watch::Watcher;
 
@@ -63,7 +63,15 @@ impl Plan {
 
 /// Reads the rendering, and looks which custom resources of its kinds are in
 /// the cluster already. Changes nothing.
-pub fn plan(target: &Target, yaml: &str, cancel: &Cancel) -> Result<Plan, Error> {
+pub fn plan(
+    target: &Target,
+    yaml: &str,
+    watcher: &Watcher,
+    cancel: &Cancel,
+) -> Result<Plan, Error> {
+    if let Some(lost) = watcher.lost() {
+        return Err(Error::Gone(lost));
+    }
     let runtime = runtime()?;
     let client = runtime.block_on(target.client())?;
     let manifest = Manifest::parse(yaml, client.default_namespace()).map_err(Error::Manifest)?;
@@ -249,8 +257,8 @@ impl Deployment<'_> {
                 replicas,
                 ..
             } = workload;
-            let scales = matches!(kind.as_str(), "Deployment" | "StatefulSet" | "ReplicaSet");
-            let Some(resource) = resource(kind).filter(|_| scales && replicas.is_none()) else {
+            let Some(resource) = resource(kind).filter(|_| scales(kind) && replicas.is_none())
+            else {
                 continue;
             };
             let api: Api<DynamicObject> =

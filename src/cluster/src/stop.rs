@@ -147,10 +147,36 @@ impl Stop<'_> {
         // Not left to the garbage collector, which can take its time, and not
         // known to the rendering where an operator made them.
         let pods = self.pods(which);
+        let mut scaled = Vec::new();
         for pod in &pods {
-            self.end_by_owner(pod).await?;
+            if self.end_owner(pod).await? {
+                scaled.push(pod);
+            } else {
+                self.delete_pod(pod, &DeleteParams::default()).await?;
+            }
+        }
+        for pod in self.wait_ending(&scaled).await? {
+            self.delete_pod(pod, &DeleteParams::default()).await?;
         }
         self.wait_gone(&pods, self.grace).await
+    }
+
+    /// Gives controllers time to end the pods themselves: one that learns of
+    /// its scale later than of the end of its pod starts another. Gives back
+    /// the pods that none ended.
+    async fn wait_ending<'p>(&self, pods: &[&'p Pod]) -> Result<Vec<&'p Pod>, Error> {
+        let begin = Instant::now();
+        loop {
+            let is_left = |pod: &&&Pod| {
+                let now = self.watcher.pod(&pod.uid);
+                now.is_some_and(|now| !now.gone && !now.deleting)
+            };
+            let left: Vec<&Pod> = pods.iter().filter(is_left).copied().collect();
+            if left.is_empty() || begin.elapsed() >= PATIENCE || self.watcher.lost().is_some() {
+                return Ok(left);
+            }
+            pause(Duration::from_millis(50), self.cancel).await?;
+        }
     }
 
     fn pods(&self, which: impl Fn(Option<Kind>) -> bool) -> Vec<Pod> {
@@ -236,11 +262,7 @@ impl Stop<'_> {
     ) -> Result<(), Error> {
         let api = self.api(resource, namespace);
         let label = format!("{} {}/{name}", resource.kind, namespace.unwrap_or_default());
-        let scales = matches!(
-            resource.kind.as_str(),
-            "Deployment" | "StatefulSet" | "ReplicaSet"
-        );
-        let result = if scales {
+        let result = if scales(&resource.kind) {
             let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
             let action = format!("scale {label} to 0");
             let params = PatchParams::default();
@@ -346,11 +368,12 @@ impl Stop<'_> {
         self.tolerate(result.map(drop))
     }
 
-    /// Ends what makes the pod come back, and the pod.
-    async fn end_by_owner(&mut self, pod: &Pod) -> Result<(), Error> {
+    /// Ends what makes the pod come back. Whether that will end the pod, too,
+    /// because it was told to have none.
+    async fn end_owner(&mut self, pod: &Pod) -> Result<bool, Error> {
         let Some(found) = self.find(pod).await? else {
             self.watcher.mark_gone(&pod.uid);
-            return Ok(());
+            return Ok(true);
         };
         let mut owner = controller(&found.metadata).cloned();
         let mut top = None;
@@ -370,14 +393,13 @@ impl Stop<'_> {
             }
             top = Some((resource, reference.name));
         }
-        if let Some((resource, name)) = top {
-            self.end_object(&resource, Some(&pod.namespace), &name)
-                .await?;
-        }
-        if found.metadata.deletion_timestamp.is_none() {
-            self.delete_pod(pod, &DeleteParams::default()).await?;
-        }
-        Ok(())
+        let is_ending = found.metadata.deletion_timestamp.is_some();
+        let Some((resource, name)) = top else {
+            return Ok(is_ending);
+        };
+        let namespace = Some(pod.namespace.as_str());
+        self.end_object(&resource, namespace, &name).await?;
+        Ok(is_ending || scales(&resource.kind))
     }
 
     async fn delete_pod(&mut self, pod: &Pod, params: &DeleteParams) -> Result<(), Error> {
@@ -444,6 +466,14 @@ fn label(crd: &Crd, meta: &ObjectMeta) -> String {
     }
 }
 
+/// Whether the kind has a scale, and so can be started again.
+pub(crate) fn scales(kind: &str) -> bool {
+    matches!(
+        kind,
+        "Deployment" | "StatefulSet" | "ReplicaSet" | "ReplicationController"
+    )
+}
+
 fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
     meta.owner_references
         .iter()
@@ -467,6 +497,7 @@ pub(crate) fn resource(kind: &str) -> Option<ApiResource> {
         "ReplicaSet" => ("apps", "replicasets"),
         "Job" => ("batch", "jobs"),
         "CronJob" => ("batch", "cronjobs"),
+        "ReplicationController" => ("", "replicationcontrollers"),
         "Pod" => ("", "pods"),
         _ => return None,
     };

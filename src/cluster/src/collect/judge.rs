@@ -259,21 +259,20 @@ fn is_live(path: &str, dir: &str) -> bool {
         .is_some_and(|rest| rest.starts_with("/live/"))
 }
 
-/// Of the snapshots of one process only one counts: they are cumulative. What
-/// was written at its end says more than any taken while it lived.
+/// Of the snapshots of one process only the last counts: they are cumulative.
+/// What was written at its end says more than any taken while it lived.
+///
+/// A program that replaced itself (exec) keeps its pid and counts from zero
+/// again: both halves count. The second shows by having less than the first.
 fn supersede(files: &mut [File], mut group: Vec<Snapshot>) {
     group.sort_by_key(|snapshot| (!snapshot.live, snapshot.nanos));
-    let Some(last) = group.pop() else { return };
-    let last_path = files[last.file].path.clone();
-    for earlier in group {
-        // A program that replaced itself keeps its pid and counts from zero
-        // again: both halves count, which shows where the later one has less.
-        let is_cumulative =
-            earlier.live != last.live || includes(&last.counters, &earlier.counters);
-        if is_cumulative {
+    for pair in group.windows(2) {
+        let [earlier, later] = pair else { continue };
+        if includes(&later.counters, &earlier.counters) {
+            let reason = format!("{} has all its counts", base(&files[later.file].path));
             let file = &mut files[earlier.file];
             file.fate = Fate::Superseded;
-            file.reason = format!("{} has all its counts", base(&last_path));
+            file.reason = reason;
         }
     }
 }
@@ -349,4 +348,55 @@ fn verdict(files: &[File]) -> (Fate, String) {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use podcov_profile::go::files::FunctionCounters;
+
+    use super::*;
+
+    /// Snapshots as (live, count), oldest first; whether each one counts.
+    fn counted(snapshots: &[(bool, u32)]) -> Vec<bool> {
+        let file = |number: usize| File {
+            path: format!("covcounters.{number}"),
+            format: Format::Covcounters,
+            size: 1,
+            sha256: String::new(),
+            identity: None,
+            fate: Fate::Merged,
+            reason: String::new(),
+        };
+        let mut files: Vec<File> = (0..snapshots.len()).map(file).collect();
+        let group = snapshots.iter().enumerate();
+        let group = group.map(|(number, (live, count))| Snapshot {
+            file: number,
+            live: *live,
+            nanos: number as u64,
+            counters: Counters {
+                hash: String::new(),
+                segments: 1,
+                functions: vec![FunctionCounters {
+                    package: 0,
+                    function: 0,
+                    counts: vec![*count],
+                }],
+            },
+        });
+        supersede(&mut files, group.collect());
+        files.iter().map(|file| file.fate == Fate::Merged).collect()
+    }
+
+    #[test]
+    fn of_a_process_only_the_last_snapshot_counts() {
+        assert_eq!(counted(&[(true, 1), (true, 2)]), [false, true]);
+        assert_eq!(counted(&[(false, 3), (true, 2)]), [true, false]);
+    }
+
+    #[test]
+    fn both_halves_of_a_program_that_replaced_itself_count_once() {
+        let all = [(true, 5), (true, 7), (true, 2), (false, 3)];
+        assert_eq!(counted(&all), [false, true, false, true]);
+        assert_eq!(counted(&[(true, 7), (false, 3)]), [true, true]);
+    }
 }

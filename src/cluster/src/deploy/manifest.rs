@@ -9,8 +9,8 @@ use crate::watch::COMPONENT_ANNOTATION;
 /// Something that runs pods and was deployed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Workload {
-    /// `Deployment`, `StatefulSet`, `DaemonSet`, `ReplicaSet`, `Job`,
-    /// `CronJob` or `Pod`.
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `ReplicaSet`,
+    /// `ReplicationController`, `Job`, `CronJob` or `Pod`.
     pub kind: String,
     /// Its namespace.
     pub namespace: String,
@@ -151,7 +151,12 @@ fn crd(value: &Value, name: &str) -> Option<Crd> {
 fn pod_template(value: &Value) -> Option<&Value> {
     let spec = &value["spec"];
     Some(match string(value, &["kind"]) {
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => &spec["template"],
+        "Deployment"
+        | "StatefulSet"
+        | "DaemonSet"
+        | "ReplicaSet"
+        | "ReplicationController"
+        | "Job" => &spec["template"],
         "CronJob" => &spec["jobTemplate"]["spec"]["template"],
         "Pod" => value,
         _ => return None,

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{Api, Client};
 use podcov_process::Cancel;
@@ -85,7 +85,18 @@ pub(crate) async fn readiness(
         "StatefulSet" => stateful_set(&get!(StatefulSet)),
         "DaemonSet" => daemon_set(&get!(DaemonSet)),
         "ReplicaSet" => replica_set(&get!(ReplicaSet)),
-        "Job" => job(&get!(Job)),
+        "ReplicationController" => replication_controller(&get!(ReplicationController)),
+        "Job" => {
+            let api: Api<Job> = Api::namespaced(client.clone(), namespace);
+            match ask(&action, cancel, || api.get_opt(name)).await? {
+                Some(found) => job(&found),
+                // It was done and its time to live over (ttlSecondsAfterFinished).
+                None => Readiness {
+                    done: true,
+                    ..Readiness::default()
+                },
+            }
+        }
         "Pod" => pod(&get!(Pod)),
         // A CronJob is ready when it is there.
         _ => Readiness {
@@ -167,6 +178,21 @@ fn replica_set(object: &ReplicaSet) -> Readiness {
         wanted,
         done: is_seen(object.metadata.generation, status.observed_generation) && ready >= wanted,
         selector: labels(spec.map(|spec| &spec.selector)),
+        ..Readiness::default()
+    }
+}
+
+fn replication_controller(object: &ReplicationController) -> Readiness {
+    let spec = object.spec.as_ref();
+    let status = object.status.clone().unwrap_or_default();
+    let wanted = spec.and_then(|spec| spec.replicas).unwrap_or(1);
+    let ready = status.ready_replicas.unwrap_or(0);
+    let selector = spec.and_then(|spec| spec.selector.clone());
+    Readiness {
+        ready: ready.min(wanted),
+        wanted,
+        done: is_seen(object.metadata.generation, status.observed_generation) && ready >= wanted,
+        selector: Selector::Labels(selector.unwrap_or_default().into_iter().collect()),
         ..Readiness::default()
     }
 }
