@@ -88,8 +88,15 @@ fn tell(
     observed: &Observed,
     cancel: &Cancel,
 ) -> Result<Exit, Failure> {
-    let mut ledger = steps::collect(session, bundles, observed, cancel)?;
-    let coverage = steps::merge(session, bundles, &mut ledger, cancel)?;
+    let kept = |failure: Failure| match failure.help {
+        Some(_) => failure,
+        None => failure.help(
+            "the evidence is kept: `podcov collect`, `podcov merge` and `podcov report` go on from \
+             here when the cause is gone",
+        ),
+    };
+    let mut ledger = steps::collect(session, bundles, observed, cancel).map_err(kept)?;
+    let coverage = steps::merge(session, bundles, &mut ledger, cancel).map_err(kept)?;
     let reported = steps::report(session, bundles, &coverage, &ledger, To::Stdout);
     steps::usable(session, &coverage).and(reported)
 }

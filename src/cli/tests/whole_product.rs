@@ -371,6 +371,33 @@ fn a_cluster_that_goes_away() {
     assert_eq!(traces(&project.cluster, Some(&link)), [""; 0]);
 }
 
+/// The disk is full before the composition is stopped: it is stopped all the
+/// same, and what reached the disk counts when there is room again.
+#[test]
+fn a_full_disk() {
+    let _turn = turn();
+    let project = Project::new('d');
+    let both = ["ticker", "gotick"];
+    project.part("full.toml", &both, &both, &[(COUNT, "\"full\"")]);
+    let disk = project.small_disk("profiles-full");
+    let ended = project.podcov("full", &["run"]).expect(1);
+    ended.says(&[
+        "3 pods ended",
+        "No space left on device",
+        "`podcov collect`",
+    ]);
+    assert_eq!(traces(&project.cluster, None), [""; 0]);
+
+    std::fs::remove_file(project.run_dir("full").join("filler")).unwrap();
+    for step in ["collect", "merge", "report"] {
+        project.podcov("full", &[step]).expect(0);
+    }
+    let coverage = project.json("full", "coverage/coverage.json");
+    assert_eq!(calls(&coverage, "ticker", "tick"), 14);
+    assert_eq!(calls(&coverage, "gotick", "Tick"), 11);
+    drop(disk);
+}
+
 /// Ctrl-C at every step: 130, evidence so far is reported, nothing is left,
 /// and the next run is none the worse for it.
 #[test]

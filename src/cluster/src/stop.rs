@@ -80,9 +80,9 @@ pub fn stop(
         return Err(Error::Gone(lost));
     }
     let before = watcher.remaining().len();
-    if let Some(dir) = logs {
-        logs::save(target, &watcher.snapshot(), dir, progress, cancel)?;
-    }
+    let saved = logs.map_or(Ok(0), |dir| {
+        logs::save(target, &watcher.snapshot(), dir, progress, cancel)
+    });
     let runtime = runtime()?;
     let client = runtime.block_on(target.client())?;
     let done = Stopped::default();
@@ -95,6 +95,11 @@ pub fn stop(
         cancel,
         done,
     };
+    match saved {
+        // A full disk is no reason to let pods die without their clean-up.
+        Err(Error::Store(error)) => stop.note(error.to_string()),
+        other => drop(other?),
+    }
     runtime.block_on(stop.all())?;
     let mut done = stop.done;
     done.ended = before.saturating_sub(watcher.remaining().len());

@@ -181,6 +181,30 @@ impl Project {
     }
 }
 
+/// A mounted file system; it goes with this.
+pub struct Disk(PathBuf);
+
+impl Project {
+    /// Mounts a file system of 40 MB.
+    pub fn small_disk(&self, name: &str) -> Disk {
+        let path = self.path(name);
+        std::fs::create_dir(&path).unwrap();
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", "size=40m", "tmpfs"])
+            .arg(&path);
+        assert!(mount.status().unwrap().success(), "{mount:?}");
+        Disk(path)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // A panic while panicking would hide the first.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
 impl Drop for Project {
     fn drop(&mut self) {
         if self.state().exists() {

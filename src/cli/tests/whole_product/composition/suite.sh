@@ -64,6 +64,10 @@ case $1 in
         restarted "$victim"
         echo "test the_killed_one_starts_again ... ok"
         ;;
+    full)
+        all_counted ticker 2
+        dd if=/dev/zero of="$PODCOV_RUN_DIR/filler" bs=4k 2>/dev/null || true
+        ;;
     fail)
         all_counted ticker 2
         echo "test never_good ... FAILED"
