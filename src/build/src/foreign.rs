@@ -67,6 +67,10 @@ pub fn bundle(binaries: &[PathBuf], foreign: &Foreign, ctx: &Context) -> Result<
     let mut toolchain = String::new();
     for (path, _, program) in &programs {
         let name = file_name(path);
+        if kept.iter().any(|other: &Binary| other.name == name) {
+            let what = format!("two programs are called `{name}`; give each its own `--component`");
+            return Err(Error::configuration(&component, what));
+        }
         let (in_bundle, sha256) = keep.binary(path, &name)?;
         let mut binary = Binary {
             name,
@@ -286,13 +290,22 @@ fn source_root(foreign: &Foreign) -> Result<PathBuf, Error> {
 
 /// Files below `root` that a programmer wrote.
 fn files(root: &Path, extension: &'static str) -> impl Iterator<Item = PathBuf> {
-    let skipped = ["target", "node_modules", "testdata", "profiles"];
+    // By what they hold, because packages may have any name: cargo's outputs,
+    // and the sources in bundles of earlier runs.
+    let is_made = |dir: &Path| {
+        let mut marks = ["CACHEDIR.TAG", "bundle.json"].iter();
+        marks.any(|mark| dir.join(mark).is_file())
+    };
+    let skipped = ["node_modules", "testdata"];
     let walk = WalkDir::new(root)
         .sort_by_file_name()
         .into_iter()
         .filter_entry(move |entry| {
             let name = entry.file_name().to_string_lossy();
-            entry.depth() == 0 || !(name.starts_with('.') || skipped.contains(&name.as_ref()))
+            entry.depth() == 0
+                || !(name.starts_with('.')
+                    || skipped.contains(&name.as_ref())
+                    || entry.file_type().is_dir() && is_made(entry.path()))
         });
     walk.filter_map(Result::ok)
         .filter(move |entry| {
@@ -370,4 +383,33 @@ fn counted_files(dir: &Path) -> Option<BTreeSet<String>> {
         names.extend(functions.map(|function| function.file.to_string()));
     }
     Some(names).filter(|names| !names.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_made_is_no_source_whatever_it_is_called() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        };
+        for name in [
+            "src/profiles/a.rs",
+            "src/target/b.rs",
+            "target/CACHEDIR.TAG",
+            "target/debug/build/x.rs",
+            "e/bundle/op/bundle.json",
+            "e/bundle/op/src/src/y.rs",
+            ".git/z.rs",
+        ] {
+            write(name);
+        }
+        let found: Vec<_> = files(dir.path(), "rs").collect();
+        let expected = ["src/profiles/a.rs", "src/target/b.rs"].map(|name| dir.path().join(name));
+        assert_eq!(found, expected);
+    }
 }
