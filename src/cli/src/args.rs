@@ -157,7 +157,7 @@ pub struct Exec {
     /// Report on this instrumented binary, too; default: the command itself
     #[arg(long, value_name = "FILE")]
     pub object: Vec<PathBuf>,
-    /// Where the sources of a Rust program are; default: this folder
+    /// Where the sources are; default: the repository around this folder
     #[arg(long, value_name = "DIR")]
     pub source_root: Option<PathBuf>,
     /// The command

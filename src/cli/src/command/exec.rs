@@ -46,23 +46,20 @@ pub fn exec(global: &Global, args: &Exec) -> Result<u8, Failure> {
     } else {
         let coverage = steps::merge(&session, &bundles, &mut ledger, &after)?;
         steps::report(&session, &bundles, &coverage, &ledger, To::Stderr)?;
-        say_what_is_elsewhere(&session, &coverage);
+        say_what_is_elsewhere(&session, &bundles, &coverage);
     }
     Ok(u8::try_from(code).unwrap_or(1))
 }
 
 /// Sources outside of the root do not count, which may be all of a program's.
-fn say_what_is_elsewhere(session: &Session, coverage: &Coverage) {
+fn say_what_is_elsewhere(session: &Session, bundles: &[Bundle], coverage: &Coverage) {
     for component in &coverage.components {
-        if component
-            .binaries
-            .iter()
-            .all(|binary| binary.files.is_empty())
-        {
+        let bundle = bundles.iter().find(|b| b.component == component.name);
+        let mut binaries = component.binaries.iter();
+        if let (Some(bundle), true) = (bundle, binaries.all(|b| b.files.is_empty())) {
             session.ui.say(format!(
                 "note    no source of `{}` is below {}; name their folder with `--source-root`",
-                component.name,
-                session.config.root.display()
+                component.name, bundle.sources.root
             ));
         }
     }
