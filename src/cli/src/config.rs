@@ -182,6 +182,14 @@ mod tests {
                 "{HEAD}language = \"go\"\n[[gate]]\nmetric = \"lines\"\nmin = 1.0\ncomponent = \"opp\"\n"
             ),
             format!("{HEAD}language = \"go\"\n[e2e]\ntimeout = \"soon\"\n"),
+            format!(
+                "{HEAD}language = \"go\"\nimage = \"a\"\n[[component]]\nname = \"b\"\n\
+                 language = \"go\"\nimage = \"a\"\n"
+            ),
+            format!(
+                "{HEAD}language = \"go\"\nkind = \"workload\"\n\
+                 created_by = {{ component = \"op\", env = \"E\", container = \"c\" }}\n"
+            ),
             format!("{HEAD}language = \"go\"\n[filter]\nexclude = [\"gen/[\"]\n"),
             format!("{HEAD}language = \"go\"\n[cluster]\nname = \"../up\"\n"),
             format!("{HEAD}language = \"go\"\n[deploy]\nkustomization = \"nowhere\"\n"),

@@ -7,7 +7,7 @@ use podcov_cluster::overlay::WorkloadRef;
 use podcov_profile::names::{Kind, Language};
 use toml::Spanned;
 
-use super::file::{Cluster, Component, File, Provider};
+use super::file::{BuilderName, Cluster, Component, File, Provider};
 use super::{Config, nearest};
 use crate::exit::{Exit, Failure};
 
@@ -59,6 +59,7 @@ pub fn check(config: &Config, place: &Place<'_>) -> Result<(), Failure> {
             ));
         }
         check_component(config, component, &names, place)?;
+        check_image(component, &file.components[..index], place)?;
     }
     for (path, what) in file
         .deploy
@@ -104,6 +105,31 @@ pub fn check(config: &Config, place: &Place<'_>) -> Result<(), Failure> {
     }
     check_globs(file, place)?;
     check_cluster(&file.cluster, place)
+}
+
+/// Of two images with one name, the nodes would have the one that came last.
+/// A Dockerfile may put several programs into an image; podcov puts in one.
+fn check_image(
+    component: &Component,
+    before: &[Component],
+    place: &Place<'_>,
+) -> Result<(), Failure> {
+    let is_ours = |c: &Component| c.image_build.builder == BuilderName::Podcov;
+    let image = |c: &Component| c.image.as_ref().map(|image| image.get_ref().clone());
+    let Some(typed) = component.image.as_ref().filter(|_| is_ours(component)) else {
+        return Ok(());
+    };
+    let same = |other: &&Component| is_ours(other) && image(other) == image(component);
+    let Some(other) = before.iter().find(same) else {
+        return Ok(());
+    };
+    let (name, other) = (component.name.get_ref(), other.name.get_ref());
+    Err(place
+        .failure(
+            typed.span(),
+            format!("`{name}` and `{other}` have the same `image`"),
+        )
+        .help("podcov puts one program into an image; use your Dockerfile (`builder` in `image_build`), or two images"))
 }
 
 /// Wrong patterns are told before a run, not at its end when they are used.
@@ -200,8 +226,13 @@ fn check_component(
                 )
                 .help("set `kind = \"workload\"`"));
         }
-        if by == name || !names.contains(&by.as_str()) {
-            return Err(unknown_component(by, created.span(), names, place));
+        let others: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|other| other != name)
+            .collect();
+        if !others.contains(&by.as_str()) {
+            return Err(unknown_component(by, created.span(), &others, place));
         }
     }
     let needs_image = component.created_by.is_some() || !component.workloads.is_empty();
@@ -229,6 +260,7 @@ fn unknown_component(name: &str, span: Range<usize>, names: &[&str], place: &Pla
     let failure = place.failure(span, format!("there is no other component `{name}`"));
     match nearest(name, names.iter().copied()) {
         Some(word) => failure.help(format!("did you mean `{word}`?")),
+        None if names.is_empty() => failure,
         None => failure.help(format!("the components are {}", names.join(", "))),
     }
 }
