@@ -129,6 +129,13 @@ impl RunDir {
     /// as any user, and nobody can remove what another one wrote.
     pub fn create(profiles: &Path, run: &str) -> Result<RunDir, Error> {
         fs::create_dir_all(profiles).map_err(Error::io("make", profiles))?;
+        // Bundles have copies of sources, which a Go module around them would
+        // take for packages of its own; it stops at another module.
+        let module = profiles.join("go.mod");
+        if !module.exists() {
+            let text = "// Keeps the copies of sources in here out of `./...`.\nmodule profiles\n";
+            fs::write(&module, text).map_err(Error::io("write", &module))?;
+        }
         let run = RunDir {
             path: profiles.join(run),
         };
@@ -343,6 +350,7 @@ mod tests {
         let run = RunDir::create(temp.path(), "20261121-090508-0000").unwrap();
         let mode = fs::metadata(run.evidence()).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o1777);
+        assert!(temp.path().join("go.mod").is_file());
         assert!(RunDir::create(temp.path(), "20261121-090508-0000").is_err());
         RunDir::create(temp.path(), "20261121-090507-zzzz").unwrap();
         fs::create_dir(temp.path().join("zzz")).unwrap();
