@@ -183,7 +183,9 @@ fn go_env(component: &Component, out: &Path, cancel: &Cancel) -> Result<Variable
         .into_iter()
         .map(|package| package.import_path)
         .collect();
-    let mut counted = mains;
+    // What main is called in `go build -o x cmd/main.go`, as scaffolds write it.
+    let mut counted = vec!["command-line-arguments".to_owned()];
+    counted.extend(mains);
     counted.extend(patterns);
     counted.dedup();
 

@@ -155,16 +155,28 @@ fn a_go_build_of_somebody_else_can_be_bundled() {
     let out = project.path("with space");
     let variables = env(Language::Go, &out, &options, &Cancel::new()).unwrap();
     assert_eq!(value(&variables, "CGO_ENABLED"), "0");
-    let program = project.path("op-built");
-    let built = Command::new("go")
-        .args(["build", "-o"])
-        .arg(&program)
-        .envs(variables)
-        .current_dir(project.root.join("op"))
-        .status()
-        .unwrap();
-    assert!(built.success());
-    let bundle = bundled(&project, &program).unwrap();
+    let build = |name: &str, main: &[&str]| {
+        let program = project.path(name);
+        let built = Command::new("go")
+            .args(["build", "-o"])
+            .arg(&program)
+            .args(main)
+            .envs(variables.clone())
+            .current_dir(project.root.join("op"))
+            .status()
+            .unwrap();
+        assert!(built.success());
+        bundled(&project, &program).unwrap()
+    };
+    // As scaffolds have it in their Makefile: main has no import path then.
+    let of_file = build("op-of-file", &["main.go"]);
+    let main = of_file
+        .sources
+        .files
+        .iter()
+        .find(|file| file.path == "op/main.go");
+    assert!(main.is_some(), "{:?}", of_file.sources.files);
+    let bundle = build("op-built", &[]);
     let binary = &bundle.binaries[0];
     assert_eq!(binary.mode, Mode::Snapshots);
     assert!(matches!(binary.identity, Some(Identity::Covmeta(_))));
