@@ -440,10 +440,34 @@ fn interrupted() {
     assert_eq!(project.json("at-e2e", "run.json")["exit"], 130);
     assert_eq!(traces(&project.cluster, Some(&link)), [""; 0]);
 
+    killed_without_warning(&project);
+
     project.podcov("again", &["run"]).expect(0);
     let coverage = project.json("again", "coverage/coverage.json");
     assert_eq!(calls(&coverage, "ticker", "tick"), 21);
     assert_eq!(traces(&project.cluster, None), [""; 0]);
+}
+
+/// kill -9 of podcov itself: what its pods have left can be reported, and the
+/// next run is none the worse for what podcov could not take down.
+fn killed_without_warning(project: &Project) {
+    project.derive("at-e2e.toml", "killed.toml", &[]);
+    std::fs::remove_file(project.path("waiting")).unwrap();
+    let mut run = project.start("killed", &["run"]);
+    run.until("waiting", |_| {
+        project.path("waiting").exists().then_some(())
+    });
+    signal("KILL", run.id());
+    assert_eq!(run.wait().status.code(), None);
+    // The suite is nobody's now.
+    project.write("go", "");
+    let status = project.podcov("cluster", &["cluster", "status"]).expect(6);
+    assert!(status.stdout.contains("was killed"), "{}", status.stdout);
+    for step in ["collect", "merge", "report"] {
+        project.podcov("killed", &[step]).expect(0);
+    }
+    let coverage = project.json("killed", "coverage/coverage.json");
+    assert_eq!(calls(&coverage, "ticker", "tick"), 14);
 }
 
 fn interrupt_at(project: &Project, config: &str, step: &str) {

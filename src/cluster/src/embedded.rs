@@ -127,6 +127,12 @@ impl Embedded {
         serde_json::from_str(&fs::read_to_string(self.state.join(MARK)).ok()?).ok()
     }
 
+    /// Whether the process that it was to end with ended without it.
+    fn is_orphan(&self) -> bool {
+        let owner = self.mark().and_then(|mark| mark.owner);
+        owner.is_some_and(|(pid, start)| process_start(pid) != Some(start))
+    }
+
     /// Whether there is a node that this process may use as it is.
     fn reusable(&self, cancel: &Cancel) -> Result<bool, Error> {
         let Some(mark) = self.mark() else {
@@ -403,7 +409,17 @@ impl Cluster for Embedded {
             detail.push(error.to_string());
         }
         detail.push(format!("logs: {}", self.logs().display()));
-        let state = if ready { State::Ready } else { State::Broken };
+        // As `up` sees it: what a crash did to it is unknown.
+        let is_orphan = self.is_orphan();
+        if is_orphan {
+            let text = "the podcov that made it was killed; `up` and `run` begin a new one";
+            detail.push(text.to_owned());
+        }
+        let state = if ready && !is_orphan {
+            State::Ready
+        } else {
+            State::Broken
+        };
         Ok(Status {
             state,
             version: version.ok(),
