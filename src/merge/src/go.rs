@@ -198,7 +198,8 @@ fn drop_superseded<'p>(
     kept
 }
 
-/// Whether no count of `earlier` is larger than that of `later`.
+/// Whether no count of `earlier` is larger than that of `later`. Go leaves out
+/// functions that never ran, so one that is missing has counts of 0.
 fn includes(later: &Counters, earlier: &Counters) -> bool {
     let later: BTreeMap<_, _> = later
         .functions
@@ -206,9 +207,10 @@ fn includes(later: &Counters, earlier: &Counters) -> bool {
         .map(|f| ((f.package, f.function), &f.counts))
         .collect();
     earlier.functions.iter().all(|f| {
-        later.get(&(f.package, f.function)).is_some_and(|counts| {
-            counts.len() == f.counts.len() && counts.iter().zip(&f.counts).all(|(l, e)| l >= e)
-        })
+        let Some(counts) = later.get(&(f.package, f.function)) else {
+            return f.counts.iter().all(|count| *count == 0);
+        };
+        counts.len() == f.counts.len() && counts.iter().zip(&f.counts).all(|(l, e)| l >= e)
     })
 }
 
