@@ -3,10 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use podcov_build::GoBuild;
 use podcov_cluster::collect::{self, Gather};
 use podcov_cluster::deploy::{self, Deployed};
 use podcov_cluster::overlay::{self, Base, Rendered};
@@ -17,17 +15,19 @@ use podcov_cluster::target::Target;
 use podcov_cluster::watch::observed::Observed;
 use podcov_cluster::watch::{Watched, Watcher};
 use podcov_process::{Cancel, Progress};
-use podcov_profile::bundle::{Bundle, Mode};
+use podcov_profile::bundle::Bundle;
 use podcov_profile::ledger::{Fate, Ledger};
 use podcov_profile::model::Coverage;
 use podcov_profile::names::Language;
 
-use crate::config::{self, BuilderName, Component, GoBuildName, ModeName};
+use crate::config;
 use crate::e2e::Suite;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::print::To;
 use crate::session::Session;
 use crate::ui::{count, human_bytes, human_time};
+
+mod component;
 
 /// The first line of a run.
 pub fn headline(session: &Session) {
@@ -52,7 +52,7 @@ pub fn prepare(session: &Session) -> Result<(), Failure> {
     let of = |language| components.iter().filter(move |c| c.language == language);
     let tools = || {
         for component in of(Language::Rust) {
-            let component = build_component(session, component);
+            let component = component::build_component(session, component);
             let major = podcov_build::llvm_major(&component, &session.cancel);
             if let Some(major) = major.or_exit(Exit::Build)? {
                 podcov_merge::tools::ensure_llvm(major, true, &step, &session.cancel)
@@ -69,107 +69,6 @@ pub fn prepare(session: &Session) -> Result<(), Failure> {
     let ready = tools();
     step.end_with(&ready, |()| "tools and cluster program are here".to_owned());
     ready
-}
-
-/// Builds every component; each leaves its bundle.
-pub fn build(session: &Session) -> Result<Vec<Bundle>, Failure> {
-    session.update_record(|_| ())?;
-    let mut bundles = Vec::new();
-    for component in &session.config.file.components {
-        let name = component.name.get_ref();
-        let about = format!("{name} ({})", component.language);
-        let step = session.ui.step("build", &about);
-        let context = podcov_build::Context {
-            cache: &session.cache(),
-            bundles: &session.run.bundle(),
-            progress: &step,
-            cancel: &session.cancel,
-        };
-        let built = podcov_build::build(&build_component(session, component), &context);
-        step.end_with(&built, |bundle| match &bundle.image {
-            Some(image) => format!("{about}, image {}", image.reference),
-            None => about.clone(),
-        });
-        bundles.push(built.or_exit(Exit::Build)?);
-    }
-    let images = bundles.iter().filter_map(|bundle| bundle.image.as_ref());
-    let images: Vec<String> = images.map(|image| image.reference.clone()).collect();
-    session.update_record(|record| record.images = images)?;
-    Ok(bundles)
-}
-
-fn build_component(session: &Session, component: &Component) -> podcov_build::Component {
-    let config = &session.config;
-    let name = component.name.get_ref();
-    let mut made = podcov_build::Component::new(name, component.language, &config.root);
-    made.kind = component.kind;
-    made.manifest = component
-        .manifest
-        .as_ref()
-        .map(|path| path.get_ref().clone());
-    made.package = component.package.clone();
-    made.binary = component.binary.clone();
-    made.crates = component
-        .crates
-        .as_ref()
-        .map(|c| c.get_ref().clone())
-        .unwrap_or_default();
-    made.coverpkg = component
-        .coverpkg
-        .as_ref()
-        .map(|c| c.get_ref().clone())
-        .unwrap_or_default();
-    if component.build.as_ref().map(|b| *b.get_ref()) == Some(GoBuildName::TestMain) {
-        let tag = component
-            .test_main_tag
-            .clone()
-            .or(Some("testrunmain".to_owned()));
-        made.go_build = GoBuild::TestMain {
-            tag,
-            run: GoBuild::TEST.to_owned(),
-        };
-    }
-    made.cargo_profile = component.cargo_profile.clone().or(Some("dev".to_owned()));
-    match component.language {
-        Language::Rust => made.features = component.features.clone(),
-        Language::Go => made.tags = component.features.clone(),
-    }
-    made.mode = (component.mode == Some(ModeName::AtExit)).then_some(Mode::AtExit);
-    made.statically = component.statically;
-    made.env = component.env.clone().into_iter().collect();
-    made.image = component
-        .image
-        .as_ref()
-        .map(|image| image_spec(session, component, image.get_ref()));
-    made
-}
-
-fn image_spec(
-    session: &Session,
-    component: &Component,
-    production: &str,
-) -> podcov_build::ImageSpec {
-    let typed = &component.image_build;
-    let path = |path: &PathBuf| session.config.path(path);
-    let mut spec = podcov_build::ImageSpec::new(production);
-    spec.builder = match typed.builder {
-        BuilderName::Podcov => podcov_build::Builder::Podcov,
-        BuilderName::Docker => podcov_build::Builder::Docker,
-        BuilderName::Podman => podcov_build::Builder::Podman,
-        BuilderName::Buildah => podcov_build::Builder::Buildah,
-    };
-    spec.base = typed.base.as_ref().map(path);
-    spec.dockerfile = typed.dockerfile.as_ref().map(path);
-    spec.context = typed.context.as_ref().map(path);
-    spec.args = typed.args.clone();
-    spec.user = typed.user.clone();
-    spec.program = typed.program.clone();
-    spec.files = typed
-        .files
-        .iter()
-        .map(|(from, to)| (path(&from.into()), to.clone()))
-        .collect();
-    spec
 }
 
 /// The cluster that the configuration means; makes nothing.
