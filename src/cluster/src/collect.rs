@@ -144,10 +144,7 @@ pub fn collect(gather: &Gather<'_>) -> Result<Ledger, Error> {
         let exit = judge.exit_record(&dir);
         let has_record = record.is_some();
         if !has_record {
-            let text = format!(
-                "{} has no start.json that can be read",
-                root.show(&dir.path).display()
-            );
+            let text = format!("{} has no start.json that can be read", dir.path);
             findings.push(finding("no-start-record", text));
         }
         let recorded = Recorded {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use podcov_profile::ledger::Finding;
 use rustix::fs::{Mode, OFlags};
@@ -70,7 +70,11 @@ pub(crate) fn walk(
                 });
             }
             Err(error) => {
-                findings.push(finding("unreadable", error.to_string()));
+                let path = shown(root, error.path().unwrap_or(root));
+                let why = error
+                    .io_error()
+                    .map_or("a loop".into(), |why| why.to_string());
+                findings.push(finding("unreadable", format!("{path}: {why}")));
                 continue;
             }
         };
@@ -82,11 +86,21 @@ pub(crate) fn walk(
             });
         }
         let Some(path) = relative(root, entry.path()) else {
-            let text = format!(
-                "{} is not opened: its name is no text",
-                entry.path().display()
-            );
-            findings.push(finding("refused", text));
+            let seen = shown(root, entry.path());
+            let owner = dirs.last_mut().filter(|dir| is_below(&seen, &dir.path));
+            match owner.filter(|_| entry.depth() > 4 && !entry.file_type().is_dir()) {
+                // Lost like any other that cannot be read.
+                Some(dir) => dir.entries.push(Entry {
+                    path: seen,
+                    size: entry.metadata().map_or(0, |meta| meta.len()),
+                    refused: Some("its name is no text".to_owned()),
+                    same_as: None,
+                }),
+                None => {
+                    let text = format!("{seen} is not opened: its name is no text");
+                    findings.push(finding("refused", text));
+                }
+            }
             continue;
         };
         let is_dir = entry.file_type().is_dir();
@@ -166,6 +180,12 @@ fn relative(root: &Path, path: &Path) -> Option<String> {
     path.strip_prefix(root).ok()?.to_str().map(str::to_owned)
 }
 
+/// Without the root: what is reported is the same on each machine.
+fn shown(root: &Path, path: &Path) -> String {
+    let path = path.strip_prefix(root).unwrap_or(path);
+    path.to_string_lossy().into_owned()
+}
+
 fn is_below(path: &str, dir: &str) -> bool {
     path.strip_prefix(dir)
         .is_some_and(|rest| rest.starts_with('/'))
@@ -192,7 +212,6 @@ fn place(path: &str) -> Option<Dir> {
 /// The evidence folder, held open: files are opened below it and nowhere else.
 pub(crate) struct Root {
     dir: File,
-    path: PathBuf,
 }
 
 impl Root {
@@ -204,7 +223,6 @@ impl Root {
         };
         Ok(Root {
             dir: File::open(path).map_err(io)?,
-            path: path.to_owned(),
         })
     }
 
@@ -242,9 +260,37 @@ impl Root {
         let file = rustix::fs::openat(&self.dir, path, flags, Mode::empty())?;
         Ok(File::from(file))
     }
+}
 
-    /// The path as the user knows it.
-    pub(crate) fn show(&self, path: &str) -> PathBuf {
-        self.path.join(path)
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_whose_name_is_no_text_is_lost_and_told_without_the_root() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("n/p_u/c/i");
+        std::fs::create_dir_all(&dir).unwrap();
+        let bad = OsStr::from_bytes(b"x\xff.profraw");
+        std::fs::write(dir.join(bad), "abc").unwrap();
+        std::fs::write(root.path().join(bad), "").unwrap();
+        let mut findings = vec![];
+        let dirs = walk(root.path(), &Limits::default(), &mut findings).unwrap();
+        let [entry] = dirs[0].entries.as_slice() else {
+            panic!("{dirs:?}");
+        };
+        assert_eq!(
+            (entry.path.as_str(), entry.size),
+            ("n/p_u/c/i/x\u{fffd}.profraw", 3)
+        );
+        assert_eq!(entry.refused.as_deref(), Some("its name is no text"));
+        assert_eq!(findings.len(), 1);
+        assert_eq!(
+            findings[0].text,
+            "x\u{fffd}.profraw is not opened: its name is no text"
+        );
     }
 }
