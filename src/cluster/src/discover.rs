@@ -178,15 +178,23 @@ fn manifest(root: &Path, path: &Path, objects: &[Value]) -> Manifest {
         {
             made.defines.push(format!("{group}/{kind}"));
         }
-        let group = version.split_once('/').map_or("", |(group, _)| group);
-        let built_in = group.is_empty()
-            || BUILT_IN.contains(&group)
-            || (group.ends_with(".k8s.io") && !group.ends_with(".x-k8s.io"));
-        if !built_in {
+        let group = group(version);
+        if !is_built_in(group) {
             made.custom.push(format!("{group}/{kind}"));
         }
     }
     made
+}
+
+fn group(version: &str) -> &str {
+    version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// Whether every cluster knows the kinds of a group.
+fn is_built_in(group: &str) -> bool {
+    group.is_empty()
+        || BUILT_IN.contains(&group)
+        || (group.ends_with(".k8s.io") && !group.ends_with(".x-k8s.io"))
 }
 
 /// Fills in the containers, and the files to apply.
@@ -294,6 +302,10 @@ fn containers_of(file: &Path, object: &Value, found: &mut Vec<Container>) {
     else {
         return;
     };
+    // Anybody may call a kind of theirs CronJob.
+    if !is_built_in(group(object["apiVersion"].as_str().unwrap_or_default())) {
+        return;
+    }
     let (spec, path) = match kind {
         "Pod" => (&object["spec"], "/spec"),
         "CronJob" => (
@@ -469,7 +481,9 @@ mod tests {
     fn samples_with_a_kustomization_are_applied_as_one() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        write(root, "config/crd/bases/docs.yaml", CRD);
+        // A kind that Kubernetes has, too, in a group of the repository's own.
+        let crd = CRD.replace("Doc}", "Job}");
+        write(root, "config/crd/bases/jobs.yaml", &crd);
         write(
             root,
             "config/samples/kustomization.yaml",
@@ -478,7 +492,8 @@ mod tests {
         write(
             root,
             "config/samples/a.yaml",
-            "apiVersion: x.rs/v1\nkind: Doc\n",
+            "apiVersion: x.rs/v1\nkind: Job\nmetadata: {name: a}\nspec: {template: {spec: {containers: \
+             [{name: a, image: a}]}}}\n",
         );
         assert_eq!(relative(root, &manifests(root).samples), ["config/samples"]);
     }
