@@ -31,12 +31,10 @@ pub fn find(root: &Path, samples: &[PathBuf], ui: &Ui) -> Suite {
         },
         Some((command, Some(reason))) => {
             let mut about = vec![
-                format!(
-                    "Your suite ({}) runs {reason}: it would build and deploy the production",
-                    command.join(" ")
-                ),
-                "image over the measured one. Give it a way to leave that out, and name it here."
-                    .to_owned(),
+                format!("Your suite runs {reason}: it would put the production image in the"),
+                "place of the measured one. Give it a way to leave that out, and name it here:"
+                    .into(),
+                format!("command = {command:?}"),
             ];
             if samples.is_some() {
                 about.push("Until then, your samples are applied and deleted:".to_owned());
