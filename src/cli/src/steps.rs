@@ -71,6 +71,33 @@ pub fn prepare(session: &Session) -> Result<(), Failure> {
     ready
 }
 
+/// Builds every component; each leaves its bundle.
+pub fn build(session: &Session) -> Result<Vec<Bundle>, Failure> {
+    session.update_record(|_| ())?;
+    let mut bundles = Vec::new();
+    for component in &session.config.file.components {
+        let name = component.name.get_ref();
+        let about = format!("{name} ({})", component.language);
+        let step = session.ui.step("build", &about);
+        let context = podcov_build::Context {
+            cache: &session.cache(),
+            bundles: &session.run.bundle(),
+            progress: &step,
+            cancel: &session.cancel,
+        };
+        let built = podcov_build::build(&component::build_component(session, component), &context);
+        step.end_with(&built, |bundle| match &bundle.image {
+            Some(image) => format!("{about}, image {}", image.reference),
+            None => about.clone(),
+        });
+        bundles.push(built.or_exit(Exit::Build)?);
+    }
+    let images = bundles.iter().filter_map(|bundle| bundle.image.as_ref());
+    let images: Vec<String> = images.map(|image| image.reference.clone()).collect();
+    session.update_record(|record| record.images = images)?;
+    Ok(bundles)
+}
+
 /// The cluster that the configuration means; makes nothing.
 pub fn cluster(session: &Session, keep: bool) -> Result<Box<dyn Cluster>, Failure> {
     let typed = &session.config.file.cluster;
@@ -146,10 +173,11 @@ pub fn cluster_there(session: &Session) -> Result<Box<dyn Cluster>, Failure> {
     Ok(cluster)
 }
 
-/// Removes the cluster, unless it is somebody else's.
+/// Removes the cluster; of one that is somebody else's, the copy of its
+/// kubeconfig, which holds its credentials.
 pub fn cluster_down(session: &Session, cluster: &dyn Cluster) -> Result<(), Failure> {
     if cluster.provider() == Provider::Existing {
-        return Ok(());
+        return cluster.down(session.ui.as_ref()).or_exit(Exit::Cluster);
     }
     let step = session.ui.step("down", cluster.name());
     let down = cluster.down(&step);
