@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 
-use podcov_cluster::provider::Cluster;
+use podcov_cluster::provider::{Cluster, Provider};
 use podcov_cluster::watch::observed::Observed;
 use podcov_process::Cancel;
 use podcov_profile::bundle::Bundle;
@@ -47,7 +47,8 @@ fn pipeline(session: &Session, options: &Options) -> Result<Exit, Failure> {
     let cluster = steps::cluster_up(session, options.keep_cluster || !ours)?;
     let result = measure(session, cluster.as_ref(), &bundles, &options.e2e);
     // One that was up before (`podcov cluster up`) is not ours to remove.
-    let down = match ours && !options.keep_cluster {
+    let is_lent = cluster.provider() == Provider::Existing;
+    let down = match is_lent || ours && !options.keep_cluster {
         true => steps::cluster_down(session, cluster.as_ref()),
         false => Ok(()),
     };

@@ -105,7 +105,7 @@ impl Cluster for Existing {
             return Err(Error::Other(format!(
                 "expected the folder {} that the nodes have at {}, found none on this machine; \
                  make it with mode 1777 where both see it (NFS, a mount of the nodes' disk, …) \
-                 and name it by `local_dir` and `node_dir` in [cluster]",
+                 and say by `node_dir` in [cluster] what the nodes call it",
                 self.evidence.local.display(),
                 self.evidence.on_nodes.display()
             )));
