@@ -261,13 +261,15 @@ pub fn assign(programs: &mut [Program], containers: &[Container]) {
         }
         if let [program] = &mut without[..] {
             program.container = Some(container.clone());
-            program.kind = Kind::Operator;
         }
     }
     let runs = programs.iter().any(|p| p.container.is_some());
     for program in programs {
         match &program.container {
             Some(container) => {
+                if !["Job", "CronJob"].contains(&container.kind.as_str()) {
+                    program.kind = Kind::Operator;
+                }
                 if program.language == Language::Go {
                     program.binary = started(container).map(str::to_owned);
                 }
@@ -384,7 +386,10 @@ mod tests {
     #[test]
     fn a_command_tells_which_program_a_container_runs() {
         let mut programs = [
-            program("op", Language::Rust, "op"),
+            Program {
+                kind: Kind::Client,
+                ..program("op", Language::Rust, "op")
+            },
             program("web", Language::Rust, "web"),
         ];
         let containers = [
@@ -394,6 +399,7 @@ mod tests {
         ];
         assign(&mut programs, &containers);
         assert_eq!(programs[0].container.as_ref().unwrap().workload, "b");
+        assert_eq!(programs[0].kind, Kind::Operator);
         assert_eq!(programs[0].place, None);
         assert_eq!(programs[1].place.as_deref(), Some("/usr/bin/web"));
     }
