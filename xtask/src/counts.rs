@@ -2,7 +2,7 @@
 //! its suite knows (see its README), over replicas and restarts. The newest
 //! report of `cargo xtask coverage-e2e` has to show exactly these.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Function and calls.
 const EXPECTED: &[(&str, u64)] = &[
@@ -10,16 +10,26 @@ const EXPECTED: &[(&str, u64)] = &[
     ("website_operator::audit::record_audit", 6),
 ];
 
-/// Looks into the newest run below `profiles`.
-pub fn check(profiles: &Path) -> Result<(), String> {
-    let entries =
-        std::fs::read_dir(profiles).map_err(|e| format!("{}: {e}", profiles.display()))?;
-    let reports = entries
+/// The newest report of the example, if there is one.
+pub fn newest(profiles: &Path) -> Option<PathBuf> {
+    let runs = std::fs::read_dir(profiles)
+        .ok()?
         .flatten()
-        .map(|entry| entry.path().join("report/lcov.info"));
-    let newest = reports.filter(|path| path.is_file()).max();
-    let path = newest.ok_or("there is no report; run `cargo xtask coverage-e2e` first")?;
-    let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        .map(|entry| entry.path());
+    let example = |run: &PathBuf| {
+        // Runs of `podcov exec` may be there, too.
+        let record = std::fs::read_to_string(run.join("run.json"));
+        record.is_ok_and(|text| text.contains("\"websites\""))
+    };
+    runs.filter(example)
+        .map(|run| run.join("report/lcov.info"))
+        .filter(|file| file.is_file())
+        .max()
+}
+
+/// Compares a report with what the suite did.
+pub fn check(path: &Path) -> Result<(), String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     for (function, calls) in EXPECTED {
         let record = format!("FNDA:{calls},{function}");
         if !text.lines().any(|line| line == record) {
