@@ -241,7 +241,13 @@ current-context: one
     fn the_wanted_context_becomes_the_current_one_of_a_copy() {
         let folder = tempfile::tempdir().unwrap();
         let cluster = cluster("two", folder.path());
+        fs::write(cluster.kubeconfig(), "").unwrap();
         cluster.write_kubeconfig().unwrap();
+        let mode = fs::metadata(cluster.kubeconfig()).unwrap().permissions();
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+            0o600
+        );
         let ours = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
         assert_eq!(ours.current_context.as_deref(), Some("two"));
         assert_eq!(

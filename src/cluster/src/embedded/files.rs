@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,12 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Error> {
         .truncate(true)
         .mode(0o600)
         .open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(Error::io("write", path))
+    let write = |mut file: fs::File| {
+        // One that was there keeps its mode otherwise.
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(text.as_bytes())
+    };
+    file.and_then(write).map_err(Error::io("write", path))
 }
 
 /// The last `count` lines of a file, or nothing if there is none.
