@@ -12,7 +12,7 @@ mod project;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use numbers::{calls, incarnations, said};
 use project::{Project, signal, traces};
@@ -178,7 +178,7 @@ fn in_one_cluster() {
     ];
     let mut failed = Vec::new();
     for (name, scenario) in scenarios {
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| scenario(&project)));
         eprintln!("{name}: {} s", begin.elapsed().as_secs());
         if result.is_err() {
@@ -473,13 +473,11 @@ fn killed_without_warning(project: &Project) {
 fn interrupt_at(project: &Project, config: &str, step: &str) {
     let mut run = project.start(config, &["run"]);
     run.until_says(step);
+    let asked = Instant::now();
     run.interrupt();
-    let ended = run.wait().expect(130);
-    assert!(
-        ended.elapsed < Duration::from_secs(120),
-        "{:?}",
-        ended.elapsed
-    );
+    run.wait().expect(130);
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(30), "{config}: {took:?}");
     assert_eq!(project.json(config, "run.json")["exit"], 130);
     assert_eq!(traces(&project.cluster, None), [""; 0], "{config}");
 }
