@@ -326,11 +326,7 @@ fn plan(
             }
         }
         app.dir("/app", 0o755, 0);
-        app.file(
-            &program.place,
-            0o755,
-            Source::Path(program.path.to_owned()),
-        );
+        app.file(&program.place, 0o755, Source::Path(program.path.to_owned()));
     }
     for (from, to) in &spec.files {
         add_file(&mut app, contents, from, to)?;
