@@ -227,6 +227,20 @@ fn from_scratch_it_holds_launcher_program_user_and_certificates() {
 }
 
 #[test]
+fn the_program_is_where_the_manifests_start_it() {
+    let place = Place::new();
+    let program = place.program("op-server", &["-static"]);
+    let mut spec = ImageSpec::new("controller:latest");
+    spec.program = Some("/opt/bin/manager".into());
+    let image_of = place.write(&spec, Some(&program));
+    assert_eq!(image_of.entrypoint.last().unwrap(), "/opt/bin/manager");
+    let (_, files) = image(&place.archive());
+    assert_eq!(files["opt/bin/manager"].0, fs::read(&program).unwrap());
+    assert_eq!(files["opt/bin"].1, 0o755);
+    assert!(!files.contains_key("app/op-server"));
+}
+
+#[test]
 fn the_same_inputs_give_the_same_bytes_and_unchanged_ones_are_reused() {
     let (one, two) = (Place::new(), Place::new());
     let spec = ImageSpec::new("op:1");
@@ -432,6 +446,9 @@ fn what_cannot_become_an_image_is_said() {
     refused(&spec, Some(&program), "absolute path");
     spec.files = vec![("nothing".into(), "/x".into())];
     refused(&spec, Some(&program), "nothing");
+    spec = ImageSpec::new("op:1");
+    spec.program = Some("manager".into());
+    refused(&spec, Some(&program), "full path");
     place.cancel.set();
     refused(&ImageSpec::new("op:1"), Some(&program), "interrupted");
     assert!(
