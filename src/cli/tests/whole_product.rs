@@ -153,6 +153,21 @@ fn assert_same_as_tools(project: &Project, config: &str) {
     let profile = std::fs::read_to_string(&left[0]).unwrap();
     let theirs = numbers::statements(&profile, "example.org/gotick", "gotick");
     assert_eq!(numbers::ours(&coverage, "oldtick", &["statements"]), theirs);
+    let dir = numbers::tools_dir(&run, &coverage, "oldtick");
+    said(Command::new("sh").arg(dir.join("commands.txt")));
+    let mut cover = Command::new("go");
+    cover
+        .args(["tool", "cover"])
+        .current_dir(project.path("gotick"));
+    let printed = said(cover.arg(format!("-func={}", dir.join("profile.txt").display())));
+    let (covered, total) = theirs
+        .values()
+        .fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
+    let expected = format!("{:.1}%", covered as f64 * 100.0 / total as f64);
+    assert!(
+        printed.trim_end().ends_with(&expected),
+        "{expected}: {printed}"
+    );
 }
 
 const COUNT: &str = "\"count\"";

@@ -414,7 +414,8 @@ fn merge_texts(
         ));
     }
     if number > 0 {
-        commands.push("go tool cover -func=profile.txt   # in the module's folder".to_owned());
+        // Go looks packages up where it is started; from here it finds none.
+        commands.push("# in the module's folder: go tool cover -func=…/profile.txt".to_owned());
     }
     Ok((sum, number))
 }
