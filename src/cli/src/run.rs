@@ -107,7 +107,12 @@ fn first<const N: usize>(results: [Result<Exit, Failure>; N]) -> Result<Exit, Fa
     let mut failed: Option<Failure> = None;
     for failure in results.into_iter().filter_map(Result::err) {
         match &mut failed {
-            Some(first) => first.message += &format!("\nand then: {}", failure.message),
+            Some(first) => {
+                if !first.message.contains(&failure.message) {
+                    first.message += &format!("\nand then: {}", failure.message);
+                }
+                first.help = first.help.take().or(failure.help);
+            }
             None => failed = Some(failure),
         }
     }

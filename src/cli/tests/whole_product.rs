@@ -455,6 +455,7 @@ fn interrupted() {
     assert_eq!(project.json("at-e2e", "run.json")["exit"], 130);
     assert_eq!(traces(&project.cluster, Some(&link)), [""; 0]);
 
+    interrupted_twice(&project);
     killed_without_warning(&project);
 
     project.podcov("again", &["run"]).expect(0);
@@ -482,6 +483,26 @@ fn killed_without_warning(project: &Project) {
         project.podcov("killed", &[step]).expect(0);
     }
     let coverage = project.json("killed", "coverage/coverage.json");
+    assert_eq!(calls(&coverage, "ticker", "tick"), 14);
+}
+
+/// A second Ctrl-C skips the collecting, which can be done later.
+fn interrupted_twice(project: &Project) {
+    project.derive("at-e2e.toml", "twice.toml", &[]);
+    std::fs::remove_file(project.path("waiting")).unwrap();
+    let mut run = project.start("twice", &["run"]);
+    run.until("waiting", |_| {
+        project.path("waiting").exists().then_some(())
+    });
+    run.interrupt();
+    run.until_says("… stop");
+    run.interrupt();
+    run.wait().expect(130).says(&["`podcov collect`"]);
+    assert_eq!(traces(&project.cluster, None), [""; 0]);
+    for step in ["collect", "merge", "report"] {
+        project.podcov("twice", &[step]).expect(0);
+    }
+    let coverage = project.json("twice", "coverage/coverage.json");
     assert_eq!(calls(&coverage, "ticker", "tick"), 14);
 }
 
