@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 use podcov_cluster::collect::{self, Gather};
@@ -112,6 +113,7 @@ pub fn cluster(session: &Session, keep: bool) -> Result<Box<dyn Cluster>, Failur
         config::Provider::Kind => Provider::Kind,
         config::Provider::Existing => Provider::Existing,
     };
+    settings.runs = session.run.path.parent().map(Path::to_path_buf);
     settings.keep = keep;
     settings.scratch = session.run.path.clone();
     settings.kubeconfig = typed
@@ -193,6 +195,7 @@ pub fn load_images(
     cluster: &dyn Cluster,
     bundles: &[Bundle],
 ) -> Result<(), Failure> {
+    component::check_architecture(cluster, bundles)?;
     let step = session.ui.step("images", "loading");
     let mut bytes = 0;
     let mut images = 0;

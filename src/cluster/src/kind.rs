@@ -26,6 +26,8 @@ const COMES_UP: Duration = Duration::from_secs(900);
 pub struct Kind {
     name: String,
     evidence: PathBuf,
+    /// What is mounted: `evidence` or a folder above it.
+    mounted: PathBuf,
     scratch: PathBuf,
     config: Option<PathBuf>,
     image: Option<String>,
@@ -35,9 +37,22 @@ impl Kind {
     /// The cluster by this name, there or not.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("resolve", path));
+        let evidence = absolute(&settings.evidence)?;
+        let mounted = match &settings.runs {
+            Some(runs) => absolute(runs)?,
+            None => evidence.clone(),
+        };
+        if !evidence.starts_with(&mounted) {
+            return Err(Error::Other(format!(
+                "expected the evidence folder {} to be below {}",
+                evidence.display(),
+                mounted.display()
+            )));
+        }
         Ok(Kind {
             name: settings.name,
-            evidence: absolute(&settings.evidence)?,
+            evidence,
+            mounted,
             scratch: absolute(&settings.scratch)?,
             config: settings.kind_config,
             image: settings.kind_image,
@@ -61,7 +76,7 @@ impl Kind {
             )));
         }
         // Inside the quotes of a YAML string, JSON's escapes mean the same.
-        let evidence = serde_json::Value::from(self.evidence.to_string_lossy()).to_string();
+        let evidence = serde_json::Value::from(self.mounted.to_string_lossy()).to_string();
         Ok(template
             .replace("{evidence}", evidence.trim_matches('"'))
             .replace("{name}", &self.name))
@@ -110,12 +125,12 @@ impl Kind {
         let inspect = ["inspect", "--format", "{{json .Mounts}}", &self.node()];
         let mounts = Run::new("docker").args(inspect).run()?.text();
         match mounted(&mounts) {
-            Some(source) if source == self.evidence => Ok(()),
+            Some(source) if source == self.mounted => Ok(()),
             found => Err(Error::Other(format!(
                 "expected cluster `{}` to have {} mounted on {ON_NODES}, found {}; \
                  take it down first: `kind delete cluster --name {}`",
                 self.name,
-                self.evidence.display(),
+                self.mounted.display(),
                 found.map_or("nothing there".to_owned(), |path| path
                     .display()
                     .to_string()),
@@ -221,8 +236,16 @@ impl Cluster for Kind {
     }
 
     fn evidence(&self) -> EvidenceDir {
+        let below = self
+            .evidence
+            .strip_prefix(&self.mounted)
+            .unwrap_or(Path::new(""));
         EvidenceDir {
-            on_nodes: ON_NODES.into(),
+            // A path that ends in "/" is another one to Kubernetes.
+            on_nodes: Path::new(ON_NODES)
+                .components()
+                .chain(below.components())
+                .collect(),
             local: self.evidence.clone(),
         }
     }
@@ -336,6 +359,22 @@ mod tests {
             config["apiVersion"].as_str(),
             Some("kind.x-k8s.io/v1alpha4")
         );
+    }
+
+    #[test]
+    fn a_cluster_that_is_kept_serves_every_run_below_the_mounted_folder() {
+        let mut settings = Settings::new("shop", "/data/profiles/run-1/evidence");
+        settings.runs = Some("/data/profiles".into());
+        let kind = Kind::new(settings.clone()).unwrap();
+        assert!(
+            kind.render()
+                .unwrap()
+                .contains("hostPath: \"/data/profiles\"")
+        );
+        let on_nodes = kind.evidence().on_nodes;
+        assert_eq!(on_nodes.to_str(), Some("/podcov/evidence/run-1/evidence"));
+        settings.runs = Some("/elsewhere".into());
+        assert!(Kind::new(settings).is_err());
     }
 
     #[test]

@@ -143,6 +143,10 @@ pub struct Settings {
     /// Where evidence is to arrive on this machine: the host side of the
     /// profile volume.
     pub evidence: PathBuf,
+    /// A folder at or above `evidence` that is the same for every run. Kind
+    /// mounts folders when a cluster is made, so it mounts this one; `None`
+    /// means `evidence`, and a cluster for one run.
+    pub runs: Option<PathBuf>,
     /// Whether it goes away with this process (`podcov run`) or stays
     /// (`podcov cluster up`). A cluster of a process that is gone is a
     /// leftover: the next `up` removes it first.
@@ -174,6 +178,7 @@ impl Settings {
             name: name.into(),
             scratch: evidence.parent().unwrap_or(&evidence).to_owned(),
             evidence,
+            runs: None,
             keep: false,
             kubeconfig: None,
             context: None,

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use podcov_build::GoBuild;
-use podcov_profile::bundle::Mode;
+use podcov_cluster::provider::Cluster;
+use podcov_profile::bundle::{Bundle, Mode};
 use podcov_profile::names::Language;
 
 use crate::config::{BuilderName, Component, GoBuildName, ModeName};
+use crate::exit::{Exit, Failure, OrExit};
 use crate::session::Session;
 
 /// What is built, and into which image.
@@ -82,4 +84,28 @@ fn image_spec(
         .map(|(from, to)| (path(&from.into()), to.clone()))
         .collect();
     spec
+}
+
+/// A program for another machine would only be a pod that crashes.
+pub fn check_architecture(cluster: &dyn Cluster, bundles: &[Bundle]) -> Result<(), Failure> {
+    let nodes = cluster.architecture().or_exit(Exit::Cluster)?;
+    let in_images = bundles.iter().filter(|bundle| bundle.image.is_some());
+    for binary in in_images.flat_map(|bundle| &bundle.binaries) {
+        let built_for = match binary.arch.as_str() {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        if built_for != nodes {
+            return Err(Failure::new(
+                Exit::Build,
+                format!(
+                    "`{}` is built for {built_for}, the cluster's nodes are {nodes}",
+                    binary.name
+                ),
+            )
+            .help("build for the nodes: CARGO_BUILD_TARGET or GOARCH in `[component.env]`"));
+        }
+    }
+    Ok(())
 }
