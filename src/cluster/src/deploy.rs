@@ -203,7 +203,10 @@ impl Deployment<'_> {
                 return Err(error.into());
             };
             if left < Duration::from_secs(2) {
-                return Err(error.into());
+                return Err(match foreign_kind(line) {
+                    Some(what) => Error::Manifest(what),
+                    None => error.into(),
+                });
             }
             self.progress
                 .status(&format!("applying {what}; waiting, since {line}"));
@@ -425,6 +428,16 @@ fn status(states: &[Readiness], manifest: &Manifest, ready: i32, wanted: i32) ->
     )
 }
 
+/// What to do about a kind that nobody has defined in all that time.
+fn foreign_kind(line: &str) -> Option<String> {
+    let kind = line.split_once("no matches for kind ")?.1;
+    Some(format!(
+        "neither what is deployed nor an operator of it defines the kind {kind}: leave its objects \
+         out of what is deployed, or bring the cluster up first (`podcov cluster up`) and install \
+         what defines it (`podcov cluster kubectl apply -f …`)"
+    ))
+}
+
 /// Whether kubectl's complaint is one that passes when more of the rendering
 /// is there and runs.
 fn passes(line: &str) -> bool {
@@ -438,4 +451,18 @@ fn passes(line: &str) -> bool {
         "TLS handshake timeout",
     ];
     PASSING.iter().any(|word| line.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_kind_that_nobody_knows_gets_that_remedy() {
+        let line = "no matches for kind \"Certificate\" in version \"cert-manager.io/v1\"";
+        assert!(passes(line));
+        let what = foreign_kind(line).unwrap();
+        assert!(what.contains("defines the kind \"Certificate\" in version"));
+        assert_eq!(foreign_kind("failed calling webhook \"a\""), None);
+    }
 }
