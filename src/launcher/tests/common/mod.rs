@@ -92,7 +92,10 @@ impl Pod {
 
     /// A command in the environment that the overlay sets.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        // A CI may have started us with SIGINT ignored, which is inherited and
+        // which a shell cannot undo.
+        let mut command = Command::new("env");
+        command.args(["--default-signal", program]);
         for name in ["LLVM_PROFILE_FILE", "GOCOVERDIR", "PODCOV_DIR"] {
             command.env_remove(name);
         }
