@@ -95,9 +95,11 @@ fn test(args: &[String]) -> Result<(), u8> {
         "rust tests",
         cargo(&["test", "--workspace", "--quiet"]).tap(args),
     )?;
+    // Not the program that is all of Kubernetes: vet would look at its 2,800
+    // packages for facts, and each run of the tests builds it anyway.
     step(
         "go vet: kubernetes",
-        go("src/kubernetes", &["vet", "./..."]),
+        go("src/kubernetes", &["vet", "./node", "./pause"]),
     )?;
     step(
         "go tests: kubernetes",
