@@ -6,6 +6,7 @@
 mod counts;
 mod licences;
 mod tidy;
+mod tools;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -90,6 +91,7 @@ fn coverage_e2e_command(args: &[String]) -> Result<Command, u8> {
 }
 
 fn test(args: &[String]) -> Result<(), u8> {
+    tools::ensure()?;
     checks()?;
     step(
         "rust tests",
