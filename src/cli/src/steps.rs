@@ -195,7 +195,7 @@ pub fn load_images(
     cluster: &dyn Cluster,
     bundles: &[Bundle],
 ) -> Result<(), Failure> {
-    component::check_architecture(cluster, bundles)?;
+    component::check_architecture(&cluster.architecture().or_exit(Exit::Cluster)?, bundles)?;
     let step = session.ui.step("images", "loading");
     let mut bytes = 0;
     let mut images = 0;

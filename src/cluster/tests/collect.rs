@@ -125,7 +125,7 @@ fn counters_written_at_exit_supersede_all_snapshots() {
 }
 
 #[test]
-fn a_damaged_last_write_leaves_the_newest_snapshot() {
+fn a_damaged_last_write_is_a_loss_although_a_snapshot_counts() {
     let (live, mut last) = (covcounters(1, 300), covcounters(1, 400));
     last.1.truncate(60);
     scenario()
@@ -137,7 +137,7 @@ fn a_damaged_last_write_leaves_the_newest_snapshot() {
         .writes_file(last.clone())
         .killed("Error")
         .collect()
-        .expect(&[Collected])
+        .expect(&[Rejected])
         .expect_file(&live.0, Merged)
         .expect_file(&last.0, Rejected)
         .expect_finding("damaged-file", &last.0);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use podcov_process::Cancel;
 use podcov_profile::bundle::Bundle;
-use podcov_profile::ledger::{Fate, File, Format, Incarnation, Ledger};
+use podcov_profile::ledger::{Fate, File, Format, Incarnation, Ledger, fate_of};
 use podcov_profile::names::Language;
 use podcov_profile::{Identity, Problem, classify};
 use sha2::{Digest, Sha256};
@@ -273,14 +273,6 @@ fn build_of(
     Err((Fate::Foreign, reason))
 }
 
-/// Whether a file of this format holds counts.
-fn counts(format: Format) -> bool {
-    matches!(
-        format,
-        Format::Profraw | Format::Profdata | Format::Covcounters | Format::Gotext
-    )
-}
-
 /// Brings the fates of incarnations in line with those of their files: one
 /// whose evidence turned out not to count is no longer collected.
 pub(crate) fn settle(ledger: &mut Ledger) {
@@ -288,31 +280,7 @@ pub(crate) fn settle(ledger: &mut Ledger) {
         if incarnation.fate != Fate::Collected {
             continue;
         }
-        // Snapshots, and what Go leaves when it is killed while writing.
-        let is_live = |file: &File| file.path.contains("/live/") || file.path.contains("/tmp.cov");
-        let merged = incarnation
-            .files
-            .iter()
-            .filter(|f| f.fate == Fate::Merged && counts(f.format));
-        let any_counts = merged.count() > 0;
-        // A broken snapshot loses nothing when another one counts. An empty
-        // file is a process that counted and could not write.
-        let lost = incarnation.files.iter().filter(|file| {
-            let is_lost = matches!(file.fate, Fate::Rejected | Fate::Foreign | Fate::Empty);
-            is_lost && !(any_counts && is_live(file))
-        });
-        let lost: Vec<&File> = lost.collect();
-        if let Some(first) = lost.first() {
-            incarnation.fate = first.fate;
-            incarnation.reason = format!("{}: {}", first.path, first.reason);
-            if lost.len() > 1 {
-                incarnation.reason += &format!(" (and {} more)", lost.len() - 1);
-            }
-        } else if !any_counts {
-            incarnation.fate = Fate::Empty;
-            incarnation.reason =
-                "the process left no counts: it was stopped before it wrote them".to_owned();
-        }
+        (incarnation.fate, incarnation.reason) = fate_of(&incarnation.files);
     }
 }
 

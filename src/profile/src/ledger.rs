@@ -163,6 +163,55 @@ impl Incarnation {
     }
 }
 
+impl Format {
+    /// Whether a file of this format holds counts.
+    pub fn holds_counts(self) -> bool {
+        matches!(
+            self,
+            Format::Profraw | Format::Profdata | Format::Covcounters | Format::Gotext
+        )
+    }
+}
+
+/// The fate of an incarnation from the fates of its files, with the reason if
+/// it is lost. A file that was set aside makes it lost, because what that file
+/// counted is missing; but not one that another file of the process stands in
+/// for (a snapshot, or what Go was writing when it was killed), nor one that
+/// is no evidence by its format.
+pub fn fate_of(files: &[File]) -> (Fate, String) {
+    let any_counts = files
+        .iter()
+        .any(|f| f.fate == Fate::Merged && f.format.holds_counts());
+    let replaced = |file: &File| {
+        any_counts && (file.path.contains("/live/") || file.path.contains("/tmp.cov"))
+    };
+    let lost: Vec<&File> = files
+        .iter()
+        .filter(|file| matches!(file.fate, Fate::Rejected | Fate::Foreign | Fate::Empty))
+        .filter(|file| !(replaced(file) || any_counts && file.format == Format::Unknown))
+        .collect();
+    match lost.as_slice() {
+        [] if any_counts => (Fate::Collected, String::new()),
+        [] if files.iter().all(|file| file.format == Format::Record) => {
+            (Fate::Empty, "it started and left no profile".to_owned())
+        }
+        [] => (
+            Fate::Empty,
+            "the process left no counts: it was stopped before it wrote them".to_owned(),
+        ),
+        [first, more @ ..] => {
+            let more = match more.len() {
+                0 => String::new(),
+                number => format!(" (and {number} more)"),
+            };
+            (
+                first.fate,
+                format!("{}: {}{more}", first.path, first.reason),
+            )
+        }
+    }
+}
+
 impl Ledger {
     /// How many incarnations had each fate.
     pub fn fates(&self) -> BTreeMap<Fate, usize> {

@@ -73,7 +73,15 @@ pub fn test(global: &Global, e2e: &[OsString]) -> Result<Exit, Failure> {
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
     let tested = steps::test(&session, cluster.as_ref(), &bundles, Some(&watcher), e2e);
     remember(&session, watcher.finish())?;
-    tested.map(|()| Exit::Fine)
+    // That a suite fails without its cluster says nothing of the suite.
+    let gone = tested.is_err() && !session.cancel.is_set() && !steps::is_cluster_up(&session)?;
+    tested.map(|()| Exit::Fine).map_err(|failure| match gone {
+        true => Failure::new(
+            Exit::Cluster,
+            format!("the cluster went away; {}", failure.message),
+        ),
+        false => failure,
+    })
 }
 
 /// `podcov stop`.

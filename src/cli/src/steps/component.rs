@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use podcov_build::GoBuild;
-use podcov_cluster::provider::Cluster;
 use podcov_profile::bundle::{Bundle, Mode};
 use podcov_profile::names::Language;
 
 use crate::config::{BuilderName, Component, GoBuildName, ModeName};
-use crate::exit::{Exit, Failure, OrExit};
+use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
 /// What is built, and into which image.
@@ -86,9 +85,9 @@ fn image_spec(
     spec
 }
 
-/// A program for another machine would only be a pod that crashes.
-pub fn check_architecture(cluster: &dyn Cluster, bundles: &[Bundle]) -> Result<(), Failure> {
-    let nodes = cluster.architecture().or_exit(Exit::Cluster)?;
+/// A program for another machine than the `nodes` (as Go and OCI name it)
+/// would only be a pod that crashes.
+pub fn check_architecture(nodes: &str, bundles: &[Bundle]) -> Result<(), Failure> {
     let in_images = bundles.iter().filter(|bundle| bundle.image.is_some());
     for binary in in_images.flat_map(|bundle| &bundle.binaries) {
         let built_for = match binary.arch.as_str() {
@@ -108,4 +107,33 @@ pub fn check_architecture(cluster: &dyn Cluster, bundles: &[Bundle]) -> Result<(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_for_another_machine_is_refused_by_name() {
+        let bundle = serde_json::json!({
+            "schema": 1, "component": "op", "language": "go", "kind": "operator",
+            "binaries": [{"name": "manager", "identity": null, "path": "bin/manager",
+                "sha256": "", "arch": "aarch64", "mode": "snapshots"}],
+            "toolchain": "", "llvm_major": null, "commit": null, "dirty": false,
+            "image": {"production": "op:1", "reference": "op-profile:1", "digest": "",
+                "archive": "", "entrypoint": []},
+            "sources": {"root": "/", "path_map": [], "files": []}
+        });
+        let mut bundles: Vec<Bundle> = vec![serde_json::from_value(bundle).unwrap()];
+        let failure = check_architecture("amd64", &bundles).unwrap_err();
+        assert_eq!(failure.exit, Exit::Build);
+        assert!(
+            failure.message.contains("`manager` is built for arm64"),
+            "{failure}"
+        );
+        assert!(check_architecture("arm64", &bundles).is_ok());
+        // What is in no image runs on this machine, not on the nodes.
+        bundles[0].image = None;
+        assert!(check_architecture("amd64", &bundles).is_ok());
+    }
 }

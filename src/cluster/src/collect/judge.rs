@@ -6,7 +6,7 @@ use std::path::Path;
 use podcov_profile::bundle::Bundle;
 use podcov_profile::classify::{Problem, classify};
 use podcov_profile::go::files::{Counters, Name, read_counters};
-use podcov_profile::ledger::{Fate, File, Finding, Format};
+use podcov_profile::ledger::{Fate, File, Finding, Format, fate_of};
 use podcov_profile::{Identity, names::Language};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -142,7 +142,7 @@ impl Judge<'_> {
                 findings.push(finding(word, format!("{}: {}", file.path, file.reason)));
             }
         }
-        let (fate, reason) = verdict(&files);
+        let (fate, reason) = fate_of(&files);
         Ok(Judged {
             fate,
             reason,
@@ -331,19 +331,6 @@ fn settle_leftovers(files: &mut [File], dir: &str) {
                 .clone_into(&mut file.reason);
         }
     }
-}
-
-/// The fate of the whole from the fates of its files.
-fn verdict(files: &[File]) -> (Fate, String) {
-    if files.iter().any(|file| file.fate == Fate::Merged) {
-        return (Fate::Collected, String::new());
-    }
-    for fate in [Fate::Rejected, Fate::Foreign, Fate::Empty] {
-        if let Some(file) = files.iter().find(|file| file.fate == fate) {
-            return (fate, format!("{}: {}", base(&file.path), file.reason));
-        }
-    }
-    (Fate::Empty, "it started and left no profile".to_owned())
 }
 
 fn hex(bytes: &[u8]) -> String {
