@@ -1,16 +1,6 @@
 //! A reader of untrusted bytes: every read is checked against what is there.
 
-/// Where and why bytes are not what their format says.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} at byte {offset} of {len}")]
-pub struct Malformed {
-    /// What was expected and what was found.
-    pub what: String,
-    /// Where, from the start of the file.
-    pub offset: u64,
-    /// How many bytes there are.
-    pub len: u64,
-}
+use crate::error::{Kind, ParseError};
 
 /// Which end of a number comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,49 +36,69 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.at
     }
 
-    pub(crate) fn error(&self, what: impl Into<String>) -> Malformed {
-        Malformed {
+    /// What is wrong at this position.
+    pub(crate) fn error_of(&self, kind: Kind, what: impl Into<String>) -> ParseError {
+        ParseError {
+            kind,
             what: what.into(),
             offset: self.at as u64,
             len: self.bytes.len() as u64,
         }
     }
 
+    pub(crate) fn error(&self, what: impl Into<String>) -> ParseError {
+        self.error_of(Kind::Malformed, what)
+    }
+
+    /// The size that is claimed for `what`, unless it is over `limit`.
+    #[allow(dead_code, reason = "the readers of the next commits use it")]
+    pub(crate) fn within(&self, claimed: u64, limit: u64, what: &str) -> Result<u64, ParseError> {
+        if claimed <= limit {
+            return Ok(claimed);
+        }
+        let text = format!("{what} claims {claimed}, the limit is {limit}");
+        Err(self.error_of(Kind::TooLarge, text))
+    }
+
     /// The next `count` bytes, which the format calls `what`.
-    pub(crate) fn take(&mut self, count: u64, what: &str) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn take(&mut self, count: u64, what: &str) -> Result<&'a [u8], ParseError> {
         let Some(count) = usize::try_from(count)
             .ok()
             .filter(|count| *count <= self.left())
         else {
             let left = self.left();
-            return Err(self.error(format!("{what} claims {count} bytes, {left} are left")));
+            let text = format!("{what} claims {count} bytes, {left} are left");
+            return Err(self.error_of(Kind::Truncated, text));
         };
         let taken = &self.bytes[self.at..self.at + count];
         self.at += count;
         Ok(taken)
     }
 
-    pub(crate) fn seek(&mut self, at: u64, what: &str) -> Result<(), Malformed> {
+    pub(crate) fn seek(&mut self, at: u64, what: &str) -> Result<(), ParseError> {
         match usize::try_from(at) {
             Ok(at) if at <= self.bytes.len() => {
                 self.at = at;
                 Ok(())
             }
-            _ => Err(self.error(format!("{what} is said to be at byte {at}, past the end"))),
+            _ => {
+                let text = format!("{what} is said to be at byte {at}, past the end");
+                Err(self.error_of(Kind::Truncated, text))
+            }
         }
     }
 
-    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], Malformed> {
+    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], ParseError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N as u64, what)?);
         Ok(array)
     }
 
-    pub(crate) fn u8(&mut self, what: &str) -> Result<u8, Malformed> {
+    pub(crate) fn u8(&mut self, what: &str) -> Result<u8, ParseError> {
         self.array::<1>(what).map(|[byte]| byte)
     }
 
-    pub(crate) fn u16(&mut self, what: &str) -> Result<u16, Malformed> {
+    pub(crate) fn u16(&mut self, what: &str) -> Result<u16, ParseError> {
         let bytes = self.array(what)?;
         Ok(match self.endian {
             Endian::Little => u16::from_le_bytes(bytes),
@@ -96,7 +106,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(crate) fn u32(&mut self, what: &str) -> Result<u32, Malformed> {
+    pub(crate) fn u32(&mut self, what: &str) -> Result<u32, ParseError> {
         let bytes = self.array(what)?;
         Ok(match self.endian {
             Endian::Little => u32::from_le_bytes(bytes),
@@ -104,7 +114,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(crate) fn u64(&mut self, what: &str) -> Result<u64, Malformed> {
+    pub(crate) fn u64(&mut self, what: &str) -> Result<u64, ParseError> {
         let bytes = self.array(what)?;
         Ok(match self.endian {
             Endian::Little => u64::from_le_bytes(bytes),
@@ -113,7 +123,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned LEB128 number of at most 64 bits.
-    pub(crate) fn uleb(&mut self, what: &str) -> Result<u64, Malformed> {
+    pub(crate) fn uleb(&mut self, what: &str) -> Result<u64, ParseError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8(what)?;
@@ -130,7 +140,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned LEB128 number that must fit 32 bits.
-    pub(crate) fn uleb32(&mut self, what: &str) -> Result<u32, Malformed> {
+    pub(crate) fn uleb32(&mut self, what: &str) -> Result<u32, ParseError> {
         let value = self.uleb(what)?;
         u32::try_from(value).map_err(|_| self.error(format!("{what} is {value}, over 32 bits")))
     }

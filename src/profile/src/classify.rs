@@ -1,6 +1,7 @@
 //! What a file of evidence is, by its content first and its name second.
 
 use crate::Identity;
+use crate::error::{Kind, ParseError};
 use crate::go::{files, text};
 use crate::ledger::Format;
 use crate::llvm::{indexed, raw};
@@ -31,22 +32,12 @@ pub enum Problem {
     Unsupported(String),
 }
 
-impl From<raw::Error> for Problem {
-    fn from(error: raw::Error) -> Problem {
-        match error {
-            raw::Error::Empty => Problem::Empty,
-            raw::Error::Version(_) => Problem::Unsupported(error.to_string()),
-            raw::Error::Malformed(_) => Problem::Damaged(error.to_string()),
-        }
-    }
-}
-
-impl From<files::Error> for Problem {
-    fn from(error: files::Error) -> Problem {
-        match error {
-            files::Error::Empty => Problem::Empty,
-            files::Error::Version { .. } => Problem::Unsupported(error.to_string()),
-            files::Error::Malformed(_) => Problem::Damaged(error.to_string()),
+impl From<ParseError> for Problem {
+    fn from(error: ParseError) -> Problem {
+        match error.kind {
+            Kind::Empty => Problem::Empty,
+            Kind::Unsupported => Problem::Unsupported(error.to_string()),
+            _ => Problem::Damaged(error.to_string()),
         }
     }
 }

@@ -10,12 +10,16 @@ pub mod bundle;
 pub mod bytes;
 pub mod classify;
 pub mod elf;
+pub mod error;
 pub mod go;
 pub mod identity;
 pub mod ledger;
+pub mod limits;
 pub mod llvm;
 pub mod model;
 pub mod names;
 
 pub use classify::{Classified, Problem, classify};
+pub use error::ParseError;
 pub use identity::Identity;
+pub use limits::Limits;

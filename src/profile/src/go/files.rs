@@ -19,7 +19,8 @@
 use std::sync::Arc;
 
 use crate::Identity;
-use crate::bytes::{Endian, Malformed, Reader, hex};
+use crate::bytes::{Endian, Reader, hex};
+use crate::error::{Kind, ParseError};
 
 const META_MAGIC: [u8; 4] = [0, b'c', b'v', b'm'];
 const COUNTER_MAGIC: [u8; 4] = [0, b'c', b'w', b'm'];
@@ -28,28 +29,6 @@ const META_HEADER: u64 = 56;
 const PACKAGE_HEADER: u64 = 44;
 const COUNTER_HEADER: u64 = 32;
 const FOOTER: usize = 16;
-
-/// Why bytes are no coverage file that can be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// No byte is there.
-    #[error("the file is empty: the process was stopped before it wrote")]
-    Empty,
-    /// A version this reader does not know.
-    #[error(
-        "{file} version {version} is not known, 1 is: \
-         build with a Go that podcov supports, or use a newer podcov"
-    )]
-    Version {
-        /// `covmeta` or `covcounters`.
-        file: &'static str,
-        /// What it says.
-        version: u32,
-    },
-    /// It is something else, or damaged.
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-}
 
 /// How counters count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,28 +145,38 @@ pub fn is_counters(bytes: &[u8]) -> bool {
     bytes.starts_with(&COUNTER_MAGIC)
 }
 
-fn start<'a>(bytes: &'a [u8], file: &'static str, magic: [u8; 4]) -> Result<Reader<'a>, Error> {
+fn start<'a>(
+    bytes: &'a [u8],
+    file: &'static str,
+    magic: [u8; 4],
+) -> Result<Reader<'a>, ParseError> {
     if bytes.is_empty() {
-        return Err(Error::Empty);
+        return Err(ParseError::empty(
+            "the file is empty: the process was stopped before it wrote",
+        ));
     }
     let mut reader = Reader::new(bytes, Endian::Little);
     if reader.take(4, "the magic")? != magic {
-        return Err(reader.error(format!("no magic of a {file} file")).into());
+        return Err(reader.error(format!("no magic of a {file} file")));
     }
     match reader.u32("the version")? {
         VERSION => Ok(reader),
-        version => Err(Error::Version { file, version }),
+        version => Err(reader.error_of(
+            Kind::Unsupported,
+            format!(
+                "{file} version {version} is not known, 1 is: \
+                 build with a Go that podcov supports, or use a newer podcov"
+            ),
+        )),
     }
 }
 
 /// Reads a `covmeta` file.
-pub fn read_meta(bytes: &[u8]) -> Result<Meta, Error> {
+pub fn read_meta(bytes: &[u8]) -> Result<Meta, ParseError> {
     let mut reader = start(bytes, "covmeta", META_MAGIC)?;
     let length = reader.u64("the length")?;
     if length != bytes.len() as u64 {
-        return Err(reader
-            .error(format!("the file says it has {length} bytes"))
-            .into());
+        return Err(reader.error(format!("the file says it has {length} bytes")));
     }
     let entries = reader.u64("the number of packages")?;
     let hash = hex(reader.take(16, "the hash")?);
@@ -198,27 +187,21 @@ pub fn read_meta(bytes: &[u8]) -> Result<Meta, Error> {
         2 => Mode::Count,
         3 => Mode::Atomic,
         other => {
-            return Err(reader
-                .error(format!("mode {other} is none that counts"))
-                .into());
+            return Err(reader.error(format!("mode {other} is none that counts")));
         }
     };
     let per_function = match reader.u8("the granularity")? {
         1 => false,
         2 => true,
         other => {
-            return Err(reader
-                .error(format!("granularity {other} is not known"))
-                .into());
+            return Err(reader.error(format!("granularity {other} is not known")));
         }
     };
     reader.take(6, "padding")?;
     let tables = entries.saturating_mul(16);
     let tables = reader.take(tables, "the tables of packages")?;
     if META_HEADER + tables.len() as u64 != u64::from(strings_at) {
-        return Err(reader
-            .error(format!("strings are said to be at byte {strings_at}"))
-            .into());
+        return Err(reader.error(format!("strings are said to be at byte {strings_at}")));
     }
     let strings = reader.take(u64::from(strings_len), "the strings")?;
     read_strings(&mut Reader::new(strings, Endian::Little))?;
@@ -232,11 +215,12 @@ pub fn read_meta(bytes: &[u8]) -> Result<Meta, Error> {
         // Packages follow each other, so that no claim is counted twice.
         if offset < reader.at() as u64 {
             let what = format!("package {} is said to be at byte {offset}", packages.len());
-            return Err(reader.error(what).into());
+            return Err(reader.error(what));
         }
         reader.seek(offset, "a package")?;
         let bytes = reader.take(length, "a package")?;
-        let package = read_package(bytes).map_err(|error| Malformed {
+        let package = read_package(bytes).map_err(|error| ParseError {
+            kind: error.kind,
             what: format!("package {}: {}", packages.len(), error.what),
             offset: error.offset + offset,
             len: reader.error("").len,
@@ -251,7 +235,7 @@ pub fn read_meta(bytes: &[u8]) -> Result<Meta, Error> {
     })
 }
 
-fn read_strings<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a [u8]>, Malformed> {
+fn read_strings<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a [u8]>, ParseError> {
     let count = reader.uleb("the number of strings")?;
     let mut strings = Vec::new();
     for _ in 0..count {
@@ -261,7 +245,7 @@ fn read_strings<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a [u8]>, Malformed>
     Ok(strings)
 }
 
-fn read_package(bytes: &[u8]) -> Result<Package, Malformed> {
+fn read_package(bytes: &[u8]) -> Result<Package, ParseError> {
     let mut reader = Reader::new(bytes, Endian::Little);
     let length = reader.u32("the length")?;
     if u64::from(length) > bytes.len() as u64 {
@@ -334,13 +318,13 @@ fn read_package(bytes: &[u8]) -> Result<Package, Malformed> {
 }
 
 /// Reads a `covcounters` file.
-pub fn read_counters(bytes: &[u8]) -> Result<Counters, Error> {
+pub fn read_counters(bytes: &[u8]) -> Result<Counters, ParseError> {
     let mut reader = start(bytes, "covcounters", COUNTER_MAGIC)?;
     let hash = hex(reader.take(16, "the hash")?);
     let is_uleb = match reader.u8("the flavour")? {
         1 => false,
         2 => true,
-        other => return Err(reader.error(format!("flavour {other} is not known")).into()),
+        other => return Err(reader.error(format!("flavour {other} is not known"))),
     };
     let endian = match reader.u8("the byte order")? {
         0 => Endian::Little,
@@ -354,12 +338,12 @@ pub fn read_counters(bytes: &[u8]) -> Result<Counters, Error> {
         .and_then(|at| bytes.get(at..));
     let mut footer = Reader::new(footer.unwrap_or_default(), Endian::Little);
     if footer.take(4, "the footer")? != COUNTER_MAGIC {
-        return Err(reader.error("no footer at the end").into());
+        return Err(reader.error("no footer at the end"));
     }
     footer.take(4, "padding")?;
     let segments = footer.u32("the number of segments")?;
     if segments == 0 {
-        return Err(reader.error("no segment").into());
+        return Err(reader.error("no segment"));
     }
     let mut functions = Vec::new();
     for segment in 0..segments {
@@ -399,7 +383,7 @@ pub fn read_counters(bytes: &[u8]) -> Result<Counters, Error> {
             for _ in 0..len {
                 counts.push(number(&mut body, "a counter")?);
                 if body.at() as u64 > end {
-                    return Err(body.error("a counter in the footer").into());
+                    return Err(body.error("a counter in the footer"));
                 }
             }
             functions.push(FunctionCounters {
@@ -411,7 +395,7 @@ pub fn read_counters(bytes: &[u8]) -> Result<Counters, Error> {
         reader.seek(body.at() as u64, "the next segment")?;
     }
     if reader.at() > bytes.len() - FOOTER {
-        return Err(reader.error("functions reach into the footer").into());
+        return Err(reader.error("functions reach into the footer"));
     }
     Ok(Counters {
         hash,
@@ -421,7 +405,7 @@ pub fn read_counters(bytes: &[u8]) -> Result<Counters, Error> {
 }
 
 /// Go believes the number of arguments and all references to strings.
-fn check_arguments(args: &mut Reader<'_>, strings: &[&[u8]]) -> Result<(), Malformed> {
+fn check_arguments(args: &mut Reader<'_>, strings: &[&[u8]]) -> Result<(), ParseError> {
     let pairs = args.uleb("the number of arguments")?;
     for _ in 0..pairs {
         let key = args.uleb("the name of an argument")?;

@@ -1,7 +1,8 @@
 //! LLVM indexed profiles (`*.profdata`): only what tells them apart.
 
 use crate::Identity;
-use crate::bytes::{Endian, Malformed, Reader};
+use crate::bytes::{Endian, Reader};
+use crate::error::ParseError;
 
 const MAGIC: [u8; 8] = [0xff, b'l', b'p', b'r', b'o', b'f', b'i', 0x81];
 
@@ -21,7 +22,7 @@ pub fn is_indexed(bytes: &[u8]) -> bool {
 
 /// Reads the header of an indexed profile. Versions before 9 hold no build
 /// ids; whether LLVM's tools can read it only they can say.
-pub fn read(bytes: &[u8]) -> Result<IndexedProfile, Malformed> {
+pub fn read(bytes: &[u8]) -> Result<IndexedProfile, ParseError> {
     let mut reader = Reader::new(bytes, Endian::Little);
     if reader.take(8, "the magic")? != MAGIC {
         return Err(reader.error("no magic of an indexed profile"));

@@ -2,4 +2,5 @@
 
 pub mod export;
 pub mod indexed;
+pub mod profile;
 pub mod raw;

@@ -23,7 +23,8 @@
 //! uniform counters, names, vtables, names of vtables, values.
 
 use crate::Identity;
-use crate::bytes::{Endian, Malformed, Reader, hex};
+use crate::bytes::{Endian, Reader, hex};
+use crate::error::{Kind, ParseError};
 
 /// The versions [`read`] knows.
 pub const VERSIONS: std::ops::RangeInclusive<u64> = 8..=11;
@@ -60,23 +61,6 @@ pub struct RawProfile {
     pub profiles: u64,
 }
 
-/// Why bytes are no raw profile that can be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// No byte is there.
-    #[error("the file is empty: the process was stopped before it wrote its counters")]
-    Empty,
-    /// A version this reader does not know.
-    #[error(
-        "raw profile version {0} is not known, 8 to 11 are: \
-         build with a toolchain that podcov supports, or use a newer podcov"
-    )]
-    Version(u64),
-    /// It is something else, or damaged.
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-}
-
 /// Whether bytes begin like a raw profile.
 pub fn is_raw(bytes: &[u8]) -> bool {
     magic(bytes).is_some()
@@ -96,22 +80,22 @@ fn magic(bytes: &[u8]) -> Option<(Endian, bool)> {
 }
 
 /// Reads the header of a raw profile and checks every size in it.
-pub fn read(bytes: &[u8]) -> Result<RawProfile, Error> {
+pub fn read(bytes: &[u8]) -> Result<RawProfile, ParseError> {
     if bytes.is_empty() {
-        return Err(Error::Empty);
+        return Err(ParseError::empty(
+            "the file is empty: the process was stopped before it wrote its counters",
+        ));
     }
     let Some((endian, is_64_bit)) = magic(bytes) else {
         let reader = Reader::new(bytes, Endian::Little);
-        return Err(reader.error("no magic of a raw profile").into());
+        return Err(reader.error("no magic of a raw profile"));
     };
     let mut reader = Reader::new(bytes, endian);
     let mut whole = one(&mut reader, bytes, is_64_bit, endian)?;
     // Profiles may be concatenated; each begins on a multiple of 8 bytes.
     while reader.left() > 0 {
         if magic(&bytes[reader.at()..]) != Some((endian, is_64_bit)) {
-            return Err(reader
-                .error("bytes behind the profile that belong to nothing")
-                .into());
+            return Err(reader.error("bytes behind the profile that belong to nothing"));
         }
         let next = one(&mut reader, bytes, is_64_bit, endian)?;
         whole.profiles += 1;
@@ -163,13 +147,19 @@ fn one(
     bytes: &[u8],
     is_64_bit: bool,
     endian: Endian,
-) -> Result<RawProfile, Error> {
+) -> Result<RawProfile, ParseError> {
     let start = reader.at();
     reader.u64("the magic")?;
     let tagged = reader.u64("the version")?;
     let (version, variants) = (tagged & !VARIANTS, tagged & VARIANTS);
     if !VERSIONS.contains(&version) {
-        return Err(Error::Version(version));
+        return Err(reader.error_of(
+            Kind::Unsupported,
+            format!(
+                "raw profile version {version} is not known, 8 to 11 are: \
+                 build with a toolchain that podcov supports, or use a newer podcov"
+            ),
+        ));
     }
     let mut field = |known: bool, what| if known { reader.u64(what) } else { Ok(0) };
     let ids = field(true, "the size of the binary ids")?;
@@ -192,12 +182,10 @@ fn one(
 
     let layout = layout(version, is_64_bit);
     if last_kind != layout.kinds as u64 - 1 {
-        return Err(reader
-            .error(format!(
-                "the last kind of value is {last_kind}, not {}",
-                layout.kinds - 1
-            ))
-            .into());
+        return Err(reader.error(format!(
+            "the last kind of value is {last_kind}, not {}",
+            layout.kinds - 1
+        )));
     }
     let counter = if variants & BYTE_COVERAGE != 0 { 1 } else { 8 };
     let ids = reader.take(ids, "the binary ids")?;
@@ -237,7 +225,7 @@ fn one(
 
 /// Skips to a multiple of 8 bytes from the start of the profile. A file may
 /// end without the last padding.
-fn pad(reader: &mut Reader<'_>, start: usize) -> Result<(), Malformed> {
+fn pad(reader: &mut Reader<'_>, start: usize) -> Result<(), ParseError> {
     let over = (reader.at() - start) % 8;
     if over != 0 {
         let missing = (8 - over).min(reader.left());
@@ -247,7 +235,7 @@ fn pad(reader: &mut Reader<'_>, start: usize) -> Result<(), Malformed> {
 }
 
 /// The GNU build ids of a profile: length and bytes of each, padded to 8.
-pub(super) fn build_ids(bytes: &[u8], endian: Endian) -> Result<Vec<Identity>, Malformed> {
+pub(super) fn build_ids(bytes: &[u8], endian: Endian) -> Result<Vec<Identity>, ParseError> {
     let mut reader = Reader::new(bytes, endian);
     let mut ids = Vec::new();
     while reader.left() > 0 {
@@ -271,7 +259,7 @@ fn check_records(
     endian: Endian,
     counters: u64,
     bitmaps: u64,
-) -> Result<(), Malformed> {
+) -> Result<(), ParseError> {
     let (mut left, mut bitmap_left) = (counters, bitmaps);
     for (index, record) in data.chunks_exact(layout.record as usize).enumerate() {
         let mut reader = Reader::new(record, endian);
@@ -299,7 +287,7 @@ fn check_records(
 
 /// Names come in chunks: size, size compressed (0 if it is not), bytes; zeros
 /// fill up. LLVM's reader believes both sizes.
-fn check_names(names: &[u8], outer: &Reader<'_>) -> Result<(), Malformed> {
+fn check_names(names: &[u8], outer: &Reader<'_>) -> Result<(), ParseError> {
     let mut reader = Reader::new(names, Endian::Little);
     let mut all = 0u64;
     while names.get(reader.at()).is_some() {
@@ -324,7 +312,7 @@ fn skip_values(
     data: &[u8],
     layout: &Layout,
     endian: Endian,
-) -> Result<(), Malformed> {
+) -> Result<(), ParseError> {
     for record in data.chunks_exact(layout.record as usize) {
         let mut sites = Reader::new(record, endian);
         sites.seek(layout.sites as u64, "the numbers of value sites")?;

@@ -1,0 +1,112 @@
+//! What an LLVM profile says, whatever format it came in: how often each
+//! counter of each function ran.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Identity;
+
+/// The largest count LLVM keeps: the two values above it are its pseudo counts
+/// (`getInstrMaxCountValue` in `ProfileData/InstrProf.h`, LLVM 22).
+pub const MAX_COUNT: u64 = u64::MAX - 2;
+
+/// Which function counters belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FunctionId {
+    /// Low 64 bits of the MD5 of its PGO name.
+    pub name: u64,
+    /// Hash of its structure; 0 for a dummy that was never compiled.
+    pub hash: u64,
+}
+
+/// The counters of one function.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// In the order the mapping refers to them.
+    pub counters: Vec<u64>,
+    /// Executed test vectors of MC/DC decisions; empty without MC/DC.
+    pub bitmap: Vec<u8>,
+}
+
+/// Two records of one function that differ in shape; they cannot be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShapeConflict {
+    /// The function.
+    pub function: FunctionId,
+    /// Number of counters and bytes of bitmap that are kept.
+    pub known: (usize, usize),
+    /// Those of the record that was not added.
+    pub other: (usize, usize),
+}
+
+/// The counts of one program, or of several that were merged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// Counts by function.
+    pub functions: BTreeMap<FunctionId, Counts>,
+    /// PGO names by their MD5, as far as they are known. They need not be UTF-8.
+    pub names: BTreeMap<u64, Box<[u8]>>,
+    /// Build ids of the programs.
+    pub binary_ids: BTreeSet<Identity>,
+    /// Variant flags, in their places (bits 32 to 63 of the version field).
+    pub variants: u64,
+}
+
+/// Adds counts as LLVM does: they stop at [`MAX_COUNT`].
+pub fn add(one: u64, other: u64) -> u64 {
+    one.saturating_add(other).min(MAX_COUNT)
+}
+
+impl Counts {
+    /// Number of counters and bytes of bitmap.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.counters.len(), self.bitmap.len())
+    }
+
+    /// Adds counters, and joins bitmaps, of the same shape.
+    pub fn absorb(&mut self, other: &Counts) {
+        for (sum, count) in self.counters.iter_mut().zip(&other.counters) {
+            *sum = add(*sum, *count);
+        }
+        for (sum, bits) in self.bitmap.iter_mut().zip(&other.bitmap) {
+            *sum |= bits;
+        }
+    }
+
+    /// Nothing of it ran.
+    pub fn is_zero(&self) -> bool {
+        self.counters.iter().all(|count| *count == 0) && self.bitmap.iter().all(|bits| *bits == 0)
+    }
+}
+
+impl Profile {
+    /// Adds the counts of one record of a function.
+    pub fn add(&mut self, function: FunctionId, counts: Counts) -> Result<(), ShapeConflict> {
+        match self.functions.get_mut(&function) {
+            None => {
+                self.functions.insert(function, counts);
+            }
+            Some(known) if known.shape() == counts.shape() => known.absorb(&counts),
+            Some(known) => {
+                return Err(ShapeConflict {
+                    function,
+                    known: known.shape(),
+                    other: counts.shape(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds another profile. Saturating, commutative and associative as long as
+    /// no shapes differ; the functions that do are told and left out.
+    pub fn absorb(&mut self, other: Profile) -> Vec<ShapeConflict> {
+        self.binary_ids.extend(other.binary_ids);
+        self.names.extend(other.names);
+        self.variants |= other.variants;
+        let added = other
+            .functions
+            .into_iter()
+            .map(|(function, counts)| self.add(function, counts));
+        added.filter_map(Result::err).collect()
+    }
+}
