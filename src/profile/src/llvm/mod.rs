@@ -6,3 +6,4 @@ pub mod names;
 pub mod profile;
 pub mod raw;
 pub mod sum;
+pub mod text;
