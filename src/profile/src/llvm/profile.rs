@@ -9,6 +9,11 @@ use crate::Identity;
 /// (`getInstrMaxCountValue` in `ProfileData/InstrProf.h`, LLVM 22).
 pub const MAX_COUNT: u64 = u64::MAX - 2;
 
+/// The largest count that a running program can reach: LLVM takes a higher one
+/// for a sign of a corrupt profile and refuses it (`MaxCounterValue` in
+/// `ProfileData/InstrProfReader.h`, LLVM 22). Sums can be higher.
+pub const MAX_PLAUSIBLE: u64 = 1 << 56;
+
 /// Which function counters belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FunctionId {
