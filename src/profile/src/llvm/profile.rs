@@ -84,6 +84,10 @@ pub struct Profile {
     pub binary_ids: BTreeSet<Identity>,
     /// Variant flags, in their places (bits 32 to 63 of the version field).
     pub variants: u64,
+    /// It has bitmaps as LLVM 18 makes them: a bit for each combination of a
+    /// decision's conditions. Since LLVM 19 there is one for each of its test
+    /// vectors. Bitmaps of both kinds cannot be joined; no program has both.
+    pub has_old_bitmaps: bool,
 }
 
 /// Adds counts as LLVM does: they stop at [`MAX_COUNT`].
@@ -169,6 +173,7 @@ impl Profile {
         self.binary_ids.extend(other.binary_ids);
         self.names.extend(other.names);
         self.variants |= other.variants;
+        self.has_old_bitmaps |= other.has_old_bitmaps;
         self.extend(other.functions)
     }
 }

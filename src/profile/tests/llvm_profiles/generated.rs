@@ -144,6 +144,11 @@ fn all_indexed_versions_are_read_as_llvm_reads_them() {
             assert_eq!(functions(&read.profile), all, "{version}");
             let known = read.profile.binary_ids.len();
             assert_eq!(known, if version >= 9 { 2 } else { 0 });
+            assert_eq!(read.profile.has_old_bitmaps, version == 11);
+            if version > 13 {
+                // This LLVM does not read it.
+                continue;
+            }
             let file = dir.path().join("x.profdata");
             std::fs::write(&file, &bytes).unwrap();
             let said = llvm(
@@ -228,6 +233,29 @@ fn a_count_that_no_program_reaches_is_refused_as_llvm_does() {
         );
         assert_eq!(ours.offset, 128 + 16 + 5 * 64 + 13 * 8);
     }
+}
+
+#[test]
+fn bitmaps_of_llvm_18_stay_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.profdata");
+    let model = Model::new(9, some());
+    let mut profile = merged(&[&model::raw(&model)]);
+    assert!(profile.has_old_bitmaps);
+    profile.absorb(Profile::default());
+    let bytes = indexed::write(&profile, false).bytes;
+    assert_eq!(bytes[8], 11);
+    assert_eq!(indexed_profile(&bytes), profile);
+    std::fs::write(&file, &bytes).unwrap();
+    let said = llvm(
+        "profdata",
+        &["merge", "-text", "-o", "-", file.to_str().unwrap()],
+    );
+    assert_eq!(functions(&text_profile(&said)), model.functions());
+
+    let new = merged(&[&model::raw(&Model::new(10, some()))]);
+    assert!(!new.has_old_bitmaps);
+    assert_eq!(indexed::write(&new, false).bytes[8], 12);
 }
 
 #[test]
@@ -418,8 +446,9 @@ proptest! {
         prop_assert_eq!(&written.unnamed, &[]);
         prop_assert_eq!(&indexed_profile(&written.bytes), &profile);
         let mut said = text_profile(&text::write(&profile).bytes);
-        // The text has no build ids.
+        // The text has no build ids and no version.
         said.binary_ids.clone_from(&profile.binary_ids);
+        said.has_old_bitmaps = profile.has_old_bitmaps;
         prop_assert_eq!(&said, &profile);
         let sparse = indexed_profile(&indexed::write(&profile, true).bytes);
         for (function, counts) in &profile.functions {

@@ -369,6 +369,9 @@ pub fn indexed(version: u64, variants: u64, functions: &Functions, ids: &[Vec<u8
                         counts.bitmap.iter().map(|bits| u64::from(*bits)).collect();
                     data.words(&bits);
                 }
+                if version >= 14 {
+                    data.words(&[0]);
+                }
                 // Values of one kind at two sites, one value.
                 values(&mut data, &[0, 2, 0]);
             }
