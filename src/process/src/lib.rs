@@ -8,7 +8,8 @@
 mod cancel;
 mod progress;
 mod runner;
+mod watchdog;
 
 pub use cancel::{Cancel, Cancelled};
 pub use progress::{Progress, Silent};
-pub use runner::{Error, Finished, Run, find_program};
+pub use runner::{Error, Finished, Run, find_program, shell_word};

@@ -264,8 +264,8 @@ pub struct Filter {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
-    /// `tolerate` (default): lost evidence is told; `complete`: it also gives
-    /// exit status 4.
+    /// `tolerate` (default): lost evidence is told, and gives exit status 4
+    /// only where a threshold hangs on it; `complete`: it always does.
     #[serde(default)]
     pub policy: Policy,
 }
