@@ -9,6 +9,7 @@ pub mod file_view;
 pub mod finding;
 pub mod indexed;
 mod inflate;
+mod join;
 pub mod json;
 pub mod lcov;
 pub mod mapping;
