@@ -15,6 +15,8 @@ pub mod lcov;
 pub mod mapping;
 pub mod mapping_file;
 pub mod mcdc;
+mod model;
+pub mod names;
 pub mod object;
 mod paths;
 pub mod profile;
