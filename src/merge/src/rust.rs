@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use podcov_process::{Error as RunError, Run};
 use podcov_profile::go::lines::lines_within;
 use podcov_profile::ledger::Fate;
+use podcov_profile::llvm::demangle::{common_name, crate_of, demangle};
 use podcov_profile::llvm::export::{Export, groups, lines};
-use podcov_profile::llvm::names::{common_name, crate_of, demangle};
-use podcov_profile::model::{Binary, File, Function, Metrics, Ratio};
+use podcov_profile::model::{Binary, File, Function, Metrics};
+use podcov_profile::reach::Reach;
 use podcov_profile::{Identity, elf};
 
 use crate::evidence::{Build, Piece, refuse};
@@ -82,6 +83,7 @@ pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error>
         identity: build.identity.clone(),
         profiles: good as u64,
         files,
+        reach: Reach::new(),
     })
 }
 
@@ -284,6 +286,7 @@ fn model(export: &Export, counted: &BTreeMap<String, String>, program: &str) -> 
                     end: group.end,
                     count: group.count,
                     lines: lines_within(&lines, group.start, group.end),
+                    ..Function::default()
                 });
             }
             let most = crates.into_iter().max_by_key(|(_, number)| *number);
@@ -294,10 +297,12 @@ fn model(export: &Export, counted: &BTreeMap<String, String>, program: &str) -> 
                     lines: file.summary.lines.into(),
                     functions: file.summary.functions.into(),
                     regions: file.summary.regions.into(),
-                    statements: Ratio::default(),
+                    instantiations: file.summary.instantiations.into(),
+                    ..Metrics::default()
                 },
                 lines,
                 functions,
+                branches: Vec::new(),
             });
         }
     }

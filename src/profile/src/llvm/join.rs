@@ -11,9 +11,9 @@ use super::evaluate::{Evaluator, Fault};
 use super::finding::Finding;
 use super::mapping::{Mapping, Record};
 use super::mcdc::{self, Budget, Pending, Seen};
+use super::names;
 use super::profile::{Counts, FunctionId, Profile};
 use super::regions::{Regions, Term, read_files};
-use super::symbols;
 use crate::bytes::{Endian, Reader};
 use crate::error::{Kind, ParseError};
 
@@ -262,7 +262,7 @@ impl Builder {
             name: if is_whole {
                 record.name
             } else {
-                symbols::hash(mapping.symbols().at(name.0, name.1))
+                names::hash(mapping.symbols().at(name.0, name.1))
             },
             hash: record.hash,
             place: hash_files(mapping, table, &self.regions.files),

@@ -2,6 +2,7 @@
 
 pub mod counted;
 pub mod coverage;
+pub mod demangle;
 mod evaluate;
 mod expansion;
 pub mod export;
@@ -15,7 +16,7 @@ pub mod lcov;
 pub mod mapping;
 pub mod mapping_file;
 pub mod mcdc;
-mod model;
+pub mod model;
 pub mod names;
 pub mod object;
 mod paths;
@@ -23,6 +24,8 @@ pub mod profile;
 pub mod raw;
 mod regions;
 mod segments;
+pub mod sum;
 pub mod summary;
 pub mod symbols;
+pub mod text;
 mod write;
