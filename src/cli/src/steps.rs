@@ -134,6 +134,7 @@ pub fn cluster(session: &Session, keep: bool) -> Result<Box<dyn Cluster>, Failur
         .kind_config
         .as_ref()
         .map(|path| session.config.path(path));
+    settings.kind_image = typed.kind_image.clone();
     provider::select(settings).or_exit(Exit::Cluster)
 }
 

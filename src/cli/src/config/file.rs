@@ -197,6 +197,10 @@ pub struct Cluster {
     /// kind: a configuration of your own to start from.
     #[serde(default)]
     pub kind_config: Option<PathBuf>,
+    /// kind: the image of its nodes, which is the version of Kubernetes:
+    /// `kindest/node:v1.34.0`. Default: kind's own.
+    #[serde(default)]
+    pub kind_image: Option<String>,
 }
 
 /// How the composition gets into the cluster.
