@@ -1,6 +1,7 @@
 //! What a file of evidence is, by its content first and its name second.
 
 use crate::error::{Kind, ParseError};
+use crate::go::counters::CounterFile;
 use crate::go::{files, text};
 use crate::ledger::Format;
 use crate::llvm::{indexed, raw, text as proftext};
@@ -87,10 +88,7 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
             files::read_meta(bytes).map(|meta| meta.hash),
         ))
     } else if files::is_counters(bytes) {
-        Some((
-            Format::Covcounters,
-            files::read_counters(bytes).map(|counters| counters.hash),
-        ))
+        Some((Format::Covcounters, counters_hash(bytes)))
     } else {
         None
     };
@@ -105,8 +103,7 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
         };
     }
     if text::is_text(bytes) {
-        let problem = text::Profile::parse(bytes).err();
-        let problem = problem.map(|error| Problem::Damaged(error.to_string()));
+        let problem = text::Profile::parse(bytes).err().map(Problem::from);
         return classified(Format::Gotext, vec![], problem);
     }
     let problem = match promised {
@@ -114,6 +111,13 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
         _ => format!("no {} file by its content", word(promised)),
     };
     classified(promised, vec![], Some(Problem::Damaged(problem)))
+}
+
+/// Reads counters to their last byte, and keeps none.
+fn counters_hash(bytes: &[u8]) -> Result<String, ParseError> {
+    let file = CounterFile::parse(bytes)?;
+    file.visit(|_| Ok::<(), ParseError>(()))?;
+    Ok(file.hash)
 }
 
 /// Whether bytes are a profile that `llvm-profdata merge -text` wrote. They have
@@ -158,7 +162,7 @@ fn name_problem(
         Some(name @ files::Name::Counters { .. }) => {
             format == Format::Covcounters && name.identity().as_ref() == Some(identity)
         }
-        None => false,
+        Some(files::Name::Live { .. }) | None => false,
     };
     let text = || format!("the file's name does not fit its content, which is of {identity}");
     (!fits).then(|| Problem::Damaged(text()))
