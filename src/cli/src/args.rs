@@ -140,6 +140,9 @@ pub struct Run {
     /// Leave the cluster running at the end
     #[arg(long)]
     pub keep_cluster: bool,
+    /// What merges
+    #[arg(long, value_enum, default_value = "native")]
+    pub backend: Backend,
     /// Run this instead of `[e2e] command`
     #[arg(last = true, value_name = "CMD")]
     pub e2e: Vec<OsString>,
@@ -148,6 +151,9 @@ pub struct Run {
 /// `podcov exec`.
 #[derive(Debug, Args)]
 pub struct Exec {
+    /// What merges
+    #[arg(long, value_enum, default_value = "native")]
+    pub backend: Backend,
     /// Use this folder instead of a new run below `profiles`; what is in it adds up
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
@@ -197,9 +203,12 @@ pub struct Test {
 }
 
 /// What merges.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
-    /// LLVM's and Go's own tools.
+    /// podcov itself; needs no toolchain.
+    #[default]
+    Native,
+    /// LLVM's and Go's own tools, as the reference.
     Tools,
 }
 
@@ -207,7 +216,7 @@ pub enum Backend {
 #[derive(Debug, Args)]
 pub struct Merge {
     /// What merges
-    #[arg(long, value_enum, default_value = "tools")]
+    #[arg(long, value_enum, default_value = "native")]
     pub backend: Backend,
     /// Also lay profiles and binaries out so that `cargo llvm-cov report` reads them
     #[arg(long, value_name = "DIR")]
@@ -294,6 +303,9 @@ pub struct Import {
     /// Use this folder instead of a new run below `profiles`
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
+    /// What merges
+    #[arg(long, value_enum, default_value = "native")]
+    pub backend: Backend,
     /// Raw or merged profiles, or folders of them
     #[arg(required = true, value_name = "PATH")]
     pub profiles: Vec<PathBuf>,

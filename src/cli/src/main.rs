@@ -53,6 +53,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             let session = Session::open(global, Which::New)?;
             let options = run::Options {
                 keep_cluster: args.keep_cluster,
+                backend: args.backend,
                 e2e: args.e2e.clone(),
             };
             run::whole(&session, &options)?
@@ -65,7 +66,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Test(args) => command::single::test(global, &args.e2e)?,
         Command::Stop => command::single::stop(global)?,
         Command::Collect => command::single::collect(global)?,
-        Command::Merge(args) => command::single::merge(global, args.cargo_llvm_cov.as_deref())?,
+        Command::Merge(args) => command::single::merge(global, args)?,
         Command::Report(args) => command::single::report(global, args.format)?,
         Command::Gate => command::single::gate(global)?,
         Command::Env(args) => command::env::env(args)?,

@@ -24,7 +24,7 @@ pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error>
     let program = work.bundle_dir.join(&binary.path);
     check_program(&program, &build.identity)?;
     let required = work.bundle.llvm_major.unwrap_or(OLDEST);
-    let llvm = ensure_llvm(required, work.install_tools, work.progress, work.cancel)?;
+    let llvm = ensure_llvm(required, install, work.progress, work.cancel)?;
     let mut commands = Vec::new();
     let good = merge_profiles(work, &llvm, &build.pieces, &mut commands)?;
     let program = from(&work.out, &program);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use podcov_merge::{Error, Job, merge};
+use podcov_merge::{Backend, Error, Job, merge};
 use podcov_process::{Cancel, Silent};
 use podcov_profile::bundle::{self, Bundle, Mode, PathRule, SourceFile, Sources};
 use podcov_profile::ledger::{Ended, Fate, File, Format, Incarnation, Ledger};
@@ -245,7 +245,7 @@ impl TestRun {
             quarantine: &self.dir.path().join("quarantine"),
             include,
             exclude,
-            install_tools: false,
+            backend: Backend::Tools { install: false },
         };
         merge(job, &Silent, &Cancel::new())
     }
