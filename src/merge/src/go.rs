@@ -10,6 +10,7 @@ use podcov_profile::go::lines::{Placed, functions, lines, measure, statements};
 use podcov_profile::go::text::{Block, Profile, Span};
 use podcov_profile::ledger::{Fate, Format};
 use podcov_profile::model::{Binary, File, Function, Metrics, Ratio};
+use podcov_profile::reach::Reach;
 
 use crate::evidence::{Build, Piece, decide, refuse};
 use crate::rust::from;
@@ -54,6 +55,7 @@ pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error>
         identity: build.identity.clone(),
         profiles: (counters + texts) as u64,
         files,
+        reach: Reach::new(),
     })
 }
 
@@ -123,7 +125,7 @@ fn read_counters<'p>(
             let (meta, _) = metas
                 .get(&counters.hash)
                 .ok_or_else(|| format!("there is no covmeta.{} to read it by", counters.hash))?;
-            meta.check(&counters)?;
+            meta.check(&counters).map_err(|misfit| misfit.to_string())?;
             Ok(counters)
         });
         match (fits, Name::parse(&name)) {
@@ -399,10 +401,7 @@ fn merge_texts(
     for (piece, text) in texts {
         let sum = sum.get_or_insert_with(|| Profile::new(text.mode));
         if let Err(error) = sum.merge(&text) {
-            let reason = format!(
-                "it does not fit the other profiles of its build: {}",
-                error.what
-            );
+            let reason = format!("it does not fit the other profiles of its build: {error}");
             refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
             continue;
         }
@@ -424,9 +423,9 @@ fn model(work: &mut Work<'_>, profile: &Profile, metas: &Metas) -> Result<Vec<Fi
     let mut packages: BTreeMap<&str, &str> = BTreeMap::new();
     let mut placed: BTreeMap<&str, Vec<Placed>> = BTreeMap::new();
     for (meta, _) in metas.values() {
-        for package in &meta.packages {
-            for function in &package.functions {
-                packages.insert(&function.file, &package.path);
+        for package in meta.packages() {
+            for function in package.functions() {
+                packages.insert(function.file(), package.path());
             }
         }
         for (file, functions) in functions(meta) {
@@ -476,11 +475,12 @@ fn model(work: &mut Work<'_>, profile: &Profile, metas: &Metas) -> Result<Vec<Fi
             metrics: Metrics {
                 lines: Ratio::new(ran as u64, lines.len() as u64),
                 functions: Ratio::new(called as u64, functions.len() as u64),
-                regions: Ratio::default(),
                 statements: statements(blocks),
+                ..Metrics::default()
             },
             lines,
             functions,
+            branches: Vec::new(),
         });
     }
     if counted.is_empty() {
@@ -580,8 +580,7 @@ fn place(blocks: &BTreeMap<Span, Block>, start: u32, next: u32, name: &str) -> O
         name,
         start,
         end,
-        count: 0,
-        lines: Ratio::default(),
+        ..Function::default()
     };
     Some(Placed { function, first })
 }
