@@ -13,6 +13,7 @@ mod error;
 mod evidence;
 mod go;
 mod quarantine;
+mod reach;
 mod rust;
 pub mod tools;
 

@@ -135,7 +135,13 @@ pub fn merge(global: &Global, args: &Merge) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
     let bundles = session.bundles()?;
     let mut ledger: Ledger = left(&session.run.ledger_json(), "podcov collect")?;
-    let coverage = steps::merge(&session, &bundles, &mut ledger, args.backend, &session.cancel)?;
+    let coverage = steps::merge(
+        &session,
+        &bundles,
+        &mut ledger,
+        args.backend,
+        &session.cancel,
+    )?;
     steps::usable(&session, &coverage)?;
     if let Some(dir) = &args.cargo_llvm_cov {
         let folders = bundles
