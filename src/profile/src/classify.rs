@@ -1,11 +1,11 @@
 //! What a file of evidence is, by its content first and its name second.
 
-use crate::Identity;
 use crate::error::{Kind, ParseError};
 use crate::go::counters::CounterFile;
 use crate::go::{files, text};
 use crate::ledger::Format;
-use crate::llvm::{indexed, raw};
+use crate::llvm::{indexed, raw, text as proftext};
+use crate::{Identity, Limits};
 
 /// What a file is, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,19 +64,22 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
             .collect();
         return classified(promised, identities, Some(Problem::Empty));
     }
-    if raw::is_raw(bytes) {
-        return match raw::read(bytes) {
-            Ok(profile) => classified(Format::Profraw, profile.build_ids, None),
-            Err(error) => classified(Format::Profraw, vec![], Some(error.into())),
-        };
-    }
-    if indexed::is_indexed(bytes) {
-        return match indexed::read(bytes) {
-            Ok(profile) => classified(Format::Profdata, profile.build_ids, None),
-            Err(error) => {
-                let problem = Problem::Damaged(error.to_string());
-                classified(Format::Profdata, vec![], Some(problem))
-            }
+    let llvm = if raw::is_raw(bytes) {
+        Some((Format::Profraw, raw_ids(bytes)))
+    } else if indexed::is_indexed(bytes) {
+        let read = indexed::read(bytes, &Limits::default());
+        let ids = read.map(|read| read.profile.binary_ids.into_iter().collect());
+        Some((Format::Profdata, ids))
+    } else if is_profdata_text(promised, bytes) {
+        let read = proftext::read(bytes, &Limits::default());
+        Some((Format::Profdata, read.map(|_| vec![])))
+    } else {
+        None
+    };
+    if let Some((format, ids)) = llvm {
+        return match ids {
+            Ok(ids) => classified(format, ids, None),
+            Err(error) => classified(format, vec![], Some(error.into())),
         };
     }
     let go = if files::is_meta(bytes) {
@@ -117,6 +120,30 @@ fn counters_hash(bytes: &[u8]) -> Result<String, ParseError> {
     Ok(file.hash)
 }
 
+/// Whether bytes are a profile that `llvm-profdata merge -text` wrote. They have
+/// no magic, so it takes a name that promises a profile, or flags.
+fn is_profdata_text(promised: Format, bytes: &[u8]) -> bool {
+    let is_promised = promised == Format::Profdata;
+    (is_promised || bytes.starts_with(b":") || bytes.starts_with(b"# ")) && proftext::is_text(bytes)
+}
+
+/// The build ids of a raw profile all of whose records are sound.
+fn raw_ids(bytes: &[u8]) -> Result<Vec<Identity>, ParseError> {
+    let mut ids = Vec::new();
+    for part in raw::parts(bytes, &Limits::default()) {
+        let part = part?;
+        for record in part.records() {
+            record?;
+        }
+        for id in part.build_ids() {
+            if !ids.contains(id) {
+                ids.push(id.clone());
+            }
+        }
+    }
+    Ok(ids)
+}
+
 /// A file whose name says another build than its content would be paired with
 /// the wrong program by Go's tools, which go by the name.
 fn name_problem(
@@ -148,7 +175,7 @@ fn promised(name: &str) -> Format {
         _ if go.starts_with("covmeta.") => Format::Covmeta,
         _ if go.starts_with("covcounters.") => Format::Covcounters,
         _ if name.ends_with(".profraw") => Format::Profraw,
-        _ if name.ends_with(".profdata") => Format::Profdata,
+        _ if name.ends_with(".profdata") || name.ends_with(".proftext") => Format::Profdata,
         _ if name.ends_with(".out") || name.ends_with(".cov") => Format::Gotext,
         _ => Format::Unknown,
     }
