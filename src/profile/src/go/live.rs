@@ -54,6 +54,21 @@
 //! and counted in [`Seen::torn`]: of a process that runs, read the file again.
 //! What a process left that is gone is torn where it was stopped in the first
 //! steps of a function, whose counters are zeros then.
+//!
+//! ```
+//! use podcov_profile::go::{live::Live, meta::read_meta, sum::Sum};
+//! # macro_rules! file { ($name:literal) => {
+//! #     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/go-live/", $name))
+//! # } }
+//! # let covmeta = file!("covmeta.8e5521eaa6050ffc4493d96397aa5e35");
+//! # let bytes = file!("covlive");
+//! let meta = read_meta(covmeta)?;
+//! let live = Live::parse(bytes)?;
+//! println!("process {} of {}", live.pid, live.go_version);
+//! let added = Sum::new(&meta).add_live(&live)?;
+//! assert_eq!(added.torn, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use crate::bytes::{Endian, Reader, hex};
 use crate::error::{Kind, ParseError};
