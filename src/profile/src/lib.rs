@@ -26,6 +26,7 @@ pub mod model;
 pub mod names;
 pub mod neutral;
 pub mod reach;
+pub mod union;
 
 pub use classify::{Classified, Problem, classify};
 pub use error::ParseError;
