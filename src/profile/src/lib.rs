@@ -12,6 +12,7 @@ pub mod classify;
 pub mod cobertura;
 pub mod codecov;
 pub mod combine;
+pub mod diff;
 pub mod elf;
 pub mod error;
 pub mod go;
