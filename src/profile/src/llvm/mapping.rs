@@ -113,8 +113,19 @@ impl<'a> Mapping<'a> {
         paths: Paths<'_>,
         limits: &Limits,
     ) -> Result<Mapping<'a>, ParseError> {
+        Mapping::read_by(object, paths, limits, names::hash)
+    }
+
+    /// With the hash that tables of file names have.
+    fn read_by(
+        object: &'a Object<'_>,
+        paths: Paths<'_>,
+        limits: &Limits,
+        hash: fn(&[u8]) -> u64,
+    ) -> Result<Mapping<'a>, ParseError> {
         let symbols = Symbols::read(&object.names, limits).map_err(|e| within(e, "names"))?;
         let mut tables = Tables::new(&object.covmap, object.endian, paths, limits);
+        tables.hash = hash;
         tables.read().map_err(|e| within(e, "__llvm_covmap"))?;
         let mut mapping = Mapping {
             identity: object.identity.clone(),
@@ -310,6 +321,7 @@ struct Tables<'s, 'o> {
     endian: Endian,
     paths: Paths<'o>,
     limits: &'s Limits,
+    hash: fn(&[u8]) -> u64,
     files: Vec<String>,
     ids: Vec<u32>,
     by_hash: HashMap<u64, Table>,
@@ -330,6 +342,7 @@ impl<'s, 'o> Tables<'s, 'o> {
             endian,
             paths,
             limits,
+            hash: names::hash,
             files: Vec::new(),
             ids: Vec::new(),
             by_hash: HashMap::new(),
@@ -407,7 +420,7 @@ impl<'s, 'o> Tables<'s, 'o> {
             len: (self.ids.len() - start) as u32,
             collides: false,
         };
-        match self.by_hash.entry(names::hash(bytes)) {
+        match self.by_hash.entry((self.hash)(bytes)) {
             Entry::Vacant(entry) => {
                 entry.insert(table);
             }
@@ -477,5 +490,86 @@ impl<'s, 'o> Tables<'s, 'o> {
             self.ids.push(id);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tables of one name each, and functions that refer to them.
+    fn object(tables: &[&[u8]], references: &[u64]) -> Object<'static> {
+        let mut covmap = Vec::new();
+        for names in tables {
+            let table = [&[1, names.len() as u8, 0][..], names].concat();
+            for number in [0, table.len() as u32, 0, 3] {
+                covmap.extend(number.to_le_bytes());
+            }
+            covmap.extend(table);
+            covmap.resize(covmap.len().next_multiple_of(8), 0);
+        }
+        let mut covfun = Vec::new();
+        for (name, reference) in [b"f", b"g"].into_iter().zip(references) {
+            let record = [1, 0, 0, 1, 1, 1, 1, 2, 9];
+            covfun.extend(names::hash(name).to_le_bytes());
+            covfun.extend((record.len() as u32).to_le_bytes());
+            covfun.extend(1u64.to_le_bytes());
+            covfun.extend(reference.to_le_bytes());
+            covfun.extend(record);
+            covfun.resize(covfun.len().next_multiple_of(8), 0);
+        }
+        Object {
+            member: None,
+            arch: String::new(),
+            endian: Endian::Little,
+            identity: None,
+            covmap: covmap.into(),
+            covfun: covfun.into(),
+            names: (&b"\x03\0f\x01g"[..]).into(),
+        }
+    }
+
+    #[test]
+    fn functions_of_tables_that_collide_are_left_out() {
+        // MD5 does not collide at will; a worse hash does.
+        let length = |bytes: &[u8]| bytes.len() as u64;
+        let tables: [&[u8]; 4] = [b"\x01a", b"\x01b", b"\x01a", b"\x02cc"];
+        let object = object(&tables, &[5, 6]);
+        let limits = Limits::default();
+        let mapping = Mapping::read_by(&object, Paths::default(), &limits, length).unwrap();
+        assert_eq!(
+            mapping.collisions(),
+            [Collision {
+                reference: 5,
+                functions: 1
+            }]
+        );
+        let left: Vec<u64> = mapping.records().iter().map(|record| record.name).collect();
+        assert_eq!(left, [names::hash(b"g")]);
+    }
+
+    #[test]
+    fn a_table_that_is_not_there_is_told() {
+        let object = object(&[b"\x01a"], &[5]);
+        let error = Mapping::read(&object, Paths::default(), &Limits::default()).unwrap_err();
+        assert_eq!(
+            error.what,
+            "__llvm_covfun: no table of file names has the hash 0000000000000005 that a function \
+             refers to"
+        );
+    }
+
+    #[test]
+    fn other_versions_are_named() {
+        let mut object = object(&[b"\x01a"], &[]);
+        for (stored, version) in [(2, "3"), (7, "8"), (u32::MAX, "4294967296")] {
+            object.covmap.to_mut()[12..16].copy_from_slice(&stored.to_le_bytes());
+            let error = Mapping::read(&object, Paths::default(), &Limits::default()).unwrap_err();
+            assert_eq!(error.kind, Kind::Unsupported);
+            assert!(
+                error.what.contains(&format!("version {version} is not")),
+                "{error}"
+            );
+        }
     }
 }

@@ -2,5 +2,10 @@
 //! llvm-cov-22.
 
 mod c;
+mod exceptions;
+mod formats;
+mod generated;
+mod model;
 mod rust;
+mod several;
 mod support;
