@@ -5,6 +5,7 @@ mod c;
 mod exceptions;
 mod formats;
 mod generated;
+mod generator;
 mod model;
 mod rust;
 mod several;
