@@ -1,7 +1,7 @@
 //! Mapping and profile together: every function with its regions and counts.
 //!
 //! What llvm-cov-22 shows of the same evidence, this shows, with these
-//! exceptions, each with a test in `tests/llvm_mapping_exceptions.rs`:
+//! exceptions, each with a test in `tests/llvm_mapping`:
 //! * A profile belongs to the programs it came from. Where programs have
 //!   profiles of their own ([`Evidence`]), equal names in different programs
 //!   are not mixed (llvm#148279), and the same function of several programs is
@@ -11,7 +11,36 @@
 //! * The dummy of a function that another program compiled is left out,
 //!   whichever comes first (llvm#160248).
 //! * A count that is computed to be negative is 0 and a finding.
+//! * A function that is not in the profile keeps its conditions; llvm-cov drops
+//!   it when a condition refers to a counter that no code does.
+//! * Absolute paths of Windows are told by their form on every machine.
 //! * What is left out is a [`Finding`]; llvm-cov only counts some of it.
+//!
+//! ```no_run
+//! use podcov_profile::Limits;
+//! use podcov_profile::llvm::coverage::{Coverage, Evidence, Options};
+//! use podcov_profile::llvm::mapping::{Mapping, Paths};
+//! use podcov_profile::llvm::{indexed, lcov::LcovOptions, object};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let limits = Limits::default();
+//! let program = std::fs::read("target/debug/operator")?;
+//! let profile = indexed::read(&std::fs::read("merged.profdata")?, &limits)?.profile;
+//! // One object, or those of an archive.
+//! let objects = object::read(program.as_slice(), "operator", None, &limits)?;
+//! let mapping = Mapping::read(&objects[0], Paths::default(), &limits)?;
+//! let evidence = Evidence {
+//!     mappings: &[&mapping],
+//!     profile: &profile,
+//! };
+//! let coverage = Coverage::new(&[evidence], &Options::default())?;
+//! for finding in coverage.findings() {
+//!     eprintln!("{finding}");
+//! }
+//! coverage.write_lcov(&LcovOptions::default(), std::io::stdout())?;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::ops::Range;
 use std::sync::Arc;
