@@ -9,6 +9,11 @@ use crate::Identity;
 /// (`getInstrMaxCountValue` in `ProfileData/InstrProf.h`, LLVM 22).
 pub const MAX_COUNT: u64 = u64::MAX - 2;
 
+/// The largest count that a running program can reach: LLVM takes a higher one
+/// for a sign of a corrupt profile and refuses it (`MaxCounterValue` in
+/// `ProfileData/InstrProfReader.h`, LLVM 22). Sums can be higher.
+pub const MAX_PLAUSIBLE: u64 = 1 << 56;
+
 /// Which function counters belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FunctionId {
@@ -79,6 +84,10 @@ pub struct Profile {
     pub binary_ids: BTreeSet<Identity>,
     /// Variant flags, in their places (bits 32 to 63 of the version field).
     pub variants: u64,
+    /// It has bitmaps as LLVM 18 makes them: a bit for each combination of a
+    /// decision's conditions. Since LLVM 19 there is one for each of its test
+    /// vectors. Bitmaps of both kinds cannot be joined; no program has both.
+    pub has_old_bitmaps: bool,
 }
 
 /// Adds counts as LLVM does: they stop at [`MAX_COUNT`].
@@ -164,6 +173,7 @@ impl Profile {
         self.binary_ids.extend(other.binary_ids);
         self.names.extend(other.names);
         self.variants |= other.variants;
+        self.has_old_bitmaps |= other.has_old_bitmaps;
         self.extend(other.functions)
     }
 }
