@@ -9,16 +9,25 @@
 pub mod bundle;
 pub mod bytes;
 pub mod classify;
+pub mod cobertura;
+pub mod codecov;
+pub mod combine;
+pub mod diff;
 pub mod elf;
 pub mod error;
 pub mod go;
+pub mod gocover;
 pub mod identity;
+pub mod lcov;
 pub mod ledger;
 pub mod limits;
 pub mod llvm;
+pub mod llvm_json;
 pub mod model;
 pub mod names;
+pub mod neutral;
 pub mod reach;
+pub mod union;
 
 pub use classify::{Classified, Problem, classify};
 pub use error::ParseError;
