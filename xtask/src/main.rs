@@ -3,6 +3,9 @@
 //! Depends on nothing, so that it compiles in a second; whatever it does, it
 //! does by running `cargo`, `go` and podcov itself.
 
+mod answers;
+mod bench;
+mod corpus;
 mod counts;
 mod licences;
 mod tidy;
@@ -16,6 +19,11 @@ use std::time::Instant;
 type Task = (&'static str, &'static str, fn(&[String]) -> Result<(), u8>);
 
 const TASKS: &[Task] = &[
+    (
+        "bench",
+        "Measure podcov and the toolchains' own tools on the same files",
+        |args| bench::run(args, podcov_release),
+    ),
     (
         "coverage-e2e",
         "Build podcov and measure examples/websites in a real Kubernetes",
@@ -88,6 +96,16 @@ fn coverage_e2e_command(args: &[String]) -> Result<Command, u8> {
     podcov.args(["--profiles", "profiles"]).args(args);
     forget_cargo(&mut podcov);
     Ok(podcov)
+}
+
+/// podcov as it is released.
+fn podcov_release() -> Result<PathBuf, u8> {
+    let mut build = cargo(&["build", "--release", "--package", "podcov"]);
+    build
+        .args(["--target-dir", "target"])
+        .env_remove("CARGO_BUILD_TARGET");
+    step("build podcov", build)?;
+    Ok(root().join("target/release/podcov"))
 }
 
 fn test(args: &[String]) -> Result<(), u8> {
