@@ -7,6 +7,7 @@ mod answers;
 mod bench;
 mod corpus;
 mod counts;
+mod fuzz;
 mod licences;
 mod tidy;
 mod tools;
@@ -30,6 +31,11 @@ const TASKS: &[Task] = &[
         coverage_e2e,
     ),
     (
+        "fuzz",
+        "Run the fuzz targets of the readers, each for a bounded time",
+        fuzz::run,
+    ),
+    (
         "test",
         "Every test of the project: style, units, differential, whole product",
         test,
@@ -45,6 +51,9 @@ const TASKS: &[Task] = &[
         |_| tidy(),
     ),
 ];
+
+/// For each target in `cargo xtask test`; `cargo xtask fuzz` takes longer.
+const FUZZ_SECONDS: u64 = 3;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -125,13 +134,14 @@ fn test(args: &[String]) -> Result<(), u8> {
         "go tests: kubernetes",
         go("src/kubernetes", &["test", "-count=1", "./node"]),
     )?;
+    step_of("fuzz targets", || fuzz::smoke(FUZZ_SECONDS))?;
     examples()?;
     let report = || counts::newest(&root().join("profiles"));
     if report().is_none() {
         step("cargo xtask coverage-e2e", coverage_e2e_command(&[])?)?;
     }
     let report = report().ok_or(1_u8)?;
-    step_of("example counts", counts::check(&report))
+    step_of("example counts", || counts::check(&report))
 }
 
 fn test_fast(args: &[String]) -> Result<(), u8> {
@@ -230,11 +240,13 @@ fn step(name: &str, command: Command) -> Result<(), u8> {
     result
 }
 
-fn step_of(name: &str, result: Result<(), String>) -> Result<(), u8> {
+fn step_of(name: &str, work: impl FnOnce() -> Result<(), String>) -> Result<(), u8> {
+    let begin = Instant::now();
+    let result = work();
     if let Err(error) = &result {
         eprintln!("{name}: {error}");
     }
-    say(name, Instant::now(), result.is_ok());
+    say(name, begin, result.is_ok());
     result.map_err(|_| 1)
 }
 
