@@ -18,6 +18,7 @@ pub mod limits;
 pub mod llvm;
 pub mod model;
 pub mod names;
+pub mod reach;
 
 pub use classify::{Classified, Problem, classify};
 pub use error::ParseError;
