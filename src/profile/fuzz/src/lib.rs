@@ -17,12 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Panics
 /// When the reader does, when it holds more memory than it may, or is slow.
 pub fn check(name: &str, bytes: &[u8]) {
-    let entry = entries::ENTRIES
-        .iter()
-        .find(|entry| entry.0 == name)
-        .expect("a target has the name of its entry point");
+    let read = entries::named(name);
     let begin = Instant::now();
-    let ((), peak) = counting::peak_of(|| (entry.1)(bytes));
+    let (_, peak) = counting::peak_of(|| read(bytes));
     let took = begin.elapsed();
     let allowed = counting::allowed(bytes.len());
     assert!(

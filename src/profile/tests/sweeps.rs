@@ -1,0 +1,151 @@
+//! Every fixture, cut at every byte and with every byte changed, through every
+//! entry point: an answer or an error that says where, within the memory and
+//! the time that the crate promises. Nothing panics, hangs or aborts.
+
+#[path = "../fuzz/src/counting.rs"]
+mod counting;
+#[path = "../fuzz/src/entries.rs"]
+mod entries;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use podcov_profile::error::Kind;
+
+#[global_allocator]
+static COUNTING: counting::Counting = counting::Counting;
+
+/// One reading takes far less; this is a hang.
+const HANG: Duration = Duration::from_secs(5);
+/// Of larger files, only so many places are changed, spread over all of it.
+const PLACES: usize = 3_000;
+const CHANGES: [fn(u8) -> u8; 6] = [
+    |_| 0,
+    |_| 0x7f,
+    |_| 0xff,
+    |byte| byte ^ 1,
+    |byte| byte ^ 0x80,
+    |byte| byte.wrapping_add(1),
+];
+
+/// Evidence and programs; sources are beside them.
+fn fixtures() -> Vec<(String, Vec<u8>)> {
+    const SOURCES: [&str; 8] = ["rs", "go", "mod", "sum", "md", "toml", "c", "snap"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut dirs: Vec<PathBuf> = vec![root.join("tests/fixtures")];
+    let mut found = Vec::new();
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            let kind = path
+                .extension()
+                .and_then(|kind| kind.to_str())
+                .unwrap_or_default();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if !SOURCES.contains(&kind) {
+                let name = path.strip_prefix(root).unwrap().display().to_string();
+                found.push((name, std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() >= 7, "{} fixtures", found.len());
+    found
+}
+
+/// What came of readings.
+#[derive(Default, Debug)]
+struct Tally {
+    read: u64,
+    refused: u64,
+}
+
+impl Tally {
+    fn read(&mut self, entry: (&str, entries::Read), what: &str, bytes: &[u8]) {
+        let begin = Instant::now();
+        let (result, peak) = counting::peak_of(|| (entry.1)(bytes));
+        let (name, took) = (entry.0, begin.elapsed());
+        assert!(took < HANG, "{name} of {what}: it took {took:?}");
+        let allowed = counting::allowed(bytes.len());
+        assert!(peak <= allowed, "{name} of {what}: {peak} bytes were held");
+        let Err(error) = result else {
+            self.read += 1;
+            return;
+        };
+        self.refused += 1;
+        let len = bytes.len() as u64;
+        assert!(
+            error.len == len && error.offset <= len && !error.what.is_empty(),
+            "{name} of {what}, {len} bytes: {error:?}"
+        );
+        assert_eq!(
+            error.kind == Kind::Empty,
+            len == 0,
+            "{name} of {what}: {error}"
+        );
+    }
+}
+
+/// All fixtures through one entry point. `place` says what to do with each.
+fn sweep(change: impl Fn(&mut Tally, (&'static str, entries::Read), &str, &[u8]) + Sync) {
+    let fixtures = fixtures();
+    std::thread::scope(|scope| {
+        let works: Vec<_> = entries::ENTRIES
+            .iter()
+            .map(|entry| {
+                let (fixtures, change) = (&fixtures, &change);
+                scope.spawn(move || {
+                    let mut tally = Tally::default();
+                    for (name, bytes) in fixtures {
+                        tally.read(*entry, name, bytes);
+                        change(&mut tally, *entry, name, bytes);
+                    }
+                    (entry.0, tally)
+                })
+            })
+            .collect();
+        for work in works {
+            let (name, tally) = work
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            assert!(tally.refused > 1_000, "{name}: {tally:?}");
+            assert!(
+                tally.read > 0,
+                "{name} has no fixture that it can read: {tally:?}"
+            );
+        }
+    });
+}
+
+fn places(len: usize) -> impl Iterator<Item = usize> {
+    (0..len).step_by(len.div_ceil(PLACES).max(1))
+}
+
+#[test]
+fn every_truncation_of_every_fixture_is_read_or_refused() {
+    sweep(|tally, entry, name, bytes| {
+        for at in places(bytes.len()) {
+            tally.read(entry, &format!("{name} cut at {at}"), &bytes[..at]);
+        }
+    });
+}
+
+#[test]
+fn every_changed_byte_of_every_fixture_is_read_or_refused() {
+    sweep(|tally, entry, name, bytes| {
+        let mut bytes = bytes.to_vec();
+        for at in places(bytes.len()) {
+            let kept = bytes[at];
+            for change in CHANGES {
+                bytes[at] = change(kept);
+                tally.read(
+                    entry,
+                    &format!("{name}, byte {at} as {:#04x}", bytes[at]),
+                    &bytes,
+                );
+            }
+            bytes[at] = kept;
+        }
+    });
+}
