@@ -11,6 +11,31 @@ pub enum Endian {
     Big,
 }
 
+impl Endian {
+    /// The number in `bytes`.
+    pub(crate) fn u64_of(self, bytes: [u8; 8]) -> u64 {
+        match self {
+            Endian::Little => u64::from_le_bytes(bytes),
+            Endian::Big => u64::from_be_bytes(bytes),
+        }
+    }
+
+    /// The number at `at`; 0 where `bytes` end before.
+    pub(crate) fn u64(self, bytes: &[u8], at: usize) -> u64 {
+        let found = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        found.map_or(0, |bytes| self.u64_of(*bytes))
+    }
+
+    /// The number at `at`; 0 where `bytes` end before.
+    pub(crate) fn u32(self, bytes: &[u8], at: usize) -> u32 {
+        let found = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        found.map_or(0, |bytes| match self {
+            Endian::Little => u32::from_le_bytes(*bytes),
+            Endian::Big => u32::from_be_bytes(*bytes),
+        })
+    }
+}
+
 /// A position in bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
@@ -32,6 +57,20 @@ impl<'a> Reader<'a> {
         self.at
     }
 
+    /// All bytes, read or not.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The bytes from here on.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
+    pub(crate) fn set_endian(&mut self, endian: Endian) {
+        self.endian = endian;
+    }
+
     pub(crate) fn left(&self) -> usize {
         self.bytes.len() - self.at
     }
@@ -51,7 +90,6 @@ impl<'a> Reader<'a> {
     }
 
     /// The size that is claimed for `what`, unless it is over `limit`.
-    #[allow(dead_code, reason = "the readers of the next commits use it")]
     pub(crate) fn within(&self, claimed: u64, limit: u64, what: &str) -> Result<u64, ParseError> {
         if claimed <= limit {
             return Ok(claimed);
@@ -98,6 +136,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Goes to the next byte that is not zero, or the end.
+    pub(crate) fn skip_zeros(&mut self) {
+        let rest = &self.bytes[self.at..];
+        self.at += rest
+            .iter()
+            .position(|byte| *byte != 0)
+            .unwrap_or(rest.len());
+    }
+
     fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], ParseError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N as u64, what)?);
@@ -126,10 +173,7 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn u64(&mut self, what: &str) -> Result<u64, ParseError> {
         let bytes = self.array(what)?;
-        Ok(match self.endian {
-            Endian::Little => u64::from_le_bytes(bytes),
-            Endian::Big => u64::from_be_bytes(bytes),
-        })
+        Ok(self.endian.u64_of(bytes))
     }
 
     /// An unsigned LEB128 number of at most 64 bits.

@@ -1,10 +1,10 @@
 //! What a file of evidence is, by its content first and its name second.
 
-use crate::Identity;
 use crate::error::{Kind, ParseError};
 use crate::go::{files, text};
 use crate::ledger::Format;
 use crate::llvm::{indexed, raw};
+use crate::{Identity, Limits};
 
 /// What a file is, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,19 +63,19 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
             .collect();
         return classified(promised, identities, Some(Problem::Empty));
     }
-    if raw::is_raw(bytes) {
-        return match raw::read(bytes) {
-            Ok(profile) => classified(Format::Profraw, profile.build_ids, None),
-            Err(error) => classified(Format::Profraw, vec![], Some(error.into())),
-        };
-    }
-    if indexed::is_indexed(bytes) {
-        return match indexed::read(bytes) {
-            Ok(profile) => classified(Format::Profdata, profile.build_ids, None),
-            Err(error) => {
-                let problem = Problem::Damaged(error.to_string());
-                classified(Format::Profdata, vec![], Some(problem))
-            }
+    let llvm = if raw::is_raw(bytes) {
+        Some((Format::Profraw, raw_ids(bytes)))
+    } else if indexed::is_indexed(bytes) {
+        let read = indexed::read(bytes, &Limits::default());
+        let ids = read.map(|read| read.profile.binary_ids.into_iter().collect());
+        Some((Format::Profdata, ids))
+    } else {
+        None
+    };
+    if let Some((format, ids)) = llvm {
+        return match ids {
+            Ok(ids) => classified(format, ids, None),
+            Err(error) => classified(format, vec![], Some(error.into())),
         };
     }
     let go = if files::is_meta(bytes) {
@@ -111,6 +111,23 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
         _ => format!("no {} file by its content", word(promised)),
     };
     classified(promised, vec![], Some(Problem::Damaged(problem)))
+}
+
+/// The build ids of a raw profile all of whose records are sound.
+fn raw_ids(bytes: &[u8]) -> Result<Vec<Identity>, ParseError> {
+    let mut ids = Vec::new();
+    for part in raw::parts(bytes, &Limits::default()) {
+        let part = part?;
+        for record in part.records() {
+            record?;
+        }
+        for id in part.build_ids() {
+            if !ids.contains(id) {
+                ids.push(id.clone());
+            }
+        }
+    }
+    Ok(ids)
 }
 
 /// A file whose name says another build than its content would be paired with

@@ -55,9 +55,11 @@ fn rust_programs() {
     assert_eq!(continuous.llvm_relocation, Some(true));
     let profile = dir.join("one.profraw");
     run(Command::new(dir.join("program")).env("LLVM_PROFILE_FILE", &profile));
-    let profile = raw::read(&std::fs::read(profile).unwrap()).unwrap();
+    let profile = std::fs::read(profile).unwrap();
+    let limits = podcov_profile::Limits::default();
+    let part = raw::parts(&profile, &limits).next().unwrap().unwrap();
     assert_eq!(
-        profile.build_ids,
+        part.build_ids(),
         continuous.build_id.into_iter().collect::<Vec<_>>()
     );
 

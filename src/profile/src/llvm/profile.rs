@@ -18,6 +18,36 @@ pub struct FunctionId {
     pub hash: u64,
 }
 
+/// What kind of profile it is: bits 32 to 63 of the version field of raw and
+/// indexed profiles (`VARIANT_MASK_*` in `profile/InstrProfData.inc`, LLVM 22).
+#[derive(Clone, Copy, Debug)]
+pub struct Variant;
+
+#[allow(missing_docs, reason = "the names say it")]
+impl Variant {
+    pub const ALL: u64 = 0xffff_ffff << 32;
+    /// Counters at loop entries.
+    pub const LOOP_ENTRIES: u64 = 1 << 55;
+    /// Instrumented by LLVM (`-fprofile-generate`), not by the front end.
+    pub const IR: u64 = 1 << 56;
+    /// With context-sensitive records.
+    pub const CONTEXT: u64 = 1 << 57;
+    /// The first counter is that of the entry.
+    pub const ENTRY_FIRST: u64 = 1 << 58;
+    /// Functions and names are in the program's debug information.
+    pub const CORRELATED: u64 = 1 << 59;
+    /// A byte for a counter, 0 where it was reached.
+    pub const BYTE_COVERAGE: u64 = 1 << 60;
+    /// One counter for each function.
+    pub const ENTRY_ONLY: u64 = 1 << 61;
+    /// With a profile of memory.
+    pub const MEMORY: u64 = 1 << 62;
+    /// The first counter is a time.
+    pub const TEMPORAL: u64 = 1 << 63;
+    /// Those that have a meaning.
+    pub const KNOWN: u64 = 0x1ff << 55;
+}
+
 /// The counters of one function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -97,16 +127,24 @@ impl Profile {
         Ok(())
     }
 
+    /// Adds the counts of many records. The functions that are known in another
+    /// shape are told and left out.
+    pub fn extend(
+        &mut self,
+        functions: impl IntoIterator<Item = (FunctionId, Counts)>,
+    ) -> Vec<ShapeConflict> {
+        let added = functions
+            .into_iter()
+            .map(|(function, counts)| self.add(function, counts));
+        added.filter_map(Result::err).collect()
+    }
+
     /// Adds another profile. Saturating, commutative and associative as long as
     /// no shapes differ; the functions that do are told and left out.
     pub fn absorb(&mut self, other: Profile) -> Vec<ShapeConflict> {
         self.binary_ids.extend(other.binary_ids);
         self.names.extend(other.names);
         self.variants |= other.variants;
-        let added = other
-            .functions
-            .into_iter()
-            .map(|(function, counts)| self.add(function, counts));
-        added.filter_map(Result::err).collect()
+        self.extend(other.functions)
     }
 }

@@ -1,0 +1,269 @@
+//! The names of functions as LLVM's programs and profiles hold them.
+//!
+//! A blob of names is a row of chunks, one for each object file that was
+//! linked; zeros fill up between them. LLVM's own reader believes both sizes of
+//! a chunk; here a chunk inflates to what it claims and not a byte more, and
+//! all chunks together to no more than [`Limits::names`].
+//!
+//! | part of a chunk | |
+//! |---|---|
+//! | size of the names | unsigned LEB128 |
+//! | size compressed | unsigned LEB128; 0 where the names are not compressed |
+//! | names | joined with a byte 0x01, in zlib's format if compressed |
+//!
+//! Source: `collectGlobalObjectNameStrings` in LLVM 22's
+//! `ProfileData/InstrProf.h`; `llvm/docs/InstrProfileFormat.rst`.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+
+use flate2::{Decompress, FlushDecompress, Status};
+use md5::{Digest, Md5};
+
+use crate::Limits;
+use crate::bytes::{Endian, Reader};
+use crate::error::{Kind, ParseError};
+
+/// Deflate cannot do better than 1032 to 1.
+const MAX_INFLATION: u64 = 1032;
+const SEPARATOR: u8 = 1;
+
+/// What a profile calls a function: the low 64 bits of the MD5 of its PGO name
+/// (`IndexedInstrProf::ComputeHash`, LLVM 22).
+pub fn hash(name: &[u8]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = <[u8; 16]>::from(Md5::digest(name));
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// One chunk as it stands in the blob.
+struct Chunk<'a> {
+    plain: u64,
+    is_packed: bool,
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// The next chunk, if its claims fit what is there and `left`, the bytes that
+/// may still come.
+fn chunk<'a>(
+    reader: &mut Reader<'a>,
+    left: u64,
+    limits: &Limits,
+) -> Result<Option<Chunk<'a>>, ParseError> {
+    reader.skip_zeros();
+    if reader.left() == 0 {
+        return Ok(None);
+    }
+    let at = reader.at();
+    let plain = reader.uleb("the size of names")?;
+    let packed = reader.uleb("the compressed size of names")?;
+    if plain > left {
+        let all = (limits.names - left).saturating_add(plain);
+        return Err(ParseError {
+            offset: at as u64,
+            ..reader.error_of(
+                Kind::TooLarge,
+                format!("the names claim {all} bytes, the limit is {}", limits.names),
+            )
+        });
+    }
+    if packed > 0 && plain / MAX_INFLATION > packed {
+        return Err(reader.error_of(
+            Kind::TooLarge,
+            format!(
+                "names of {plain} bytes are said to be in {packed}, \
+                 the limit of deflate is {MAX_INFLATION} times as much"
+            ),
+        ));
+    }
+    let bytes = reader.take(if packed == 0 { plain } else { packed }, "the names")?;
+    Ok(Some(Chunk {
+        plain,
+        is_packed: packed > 0,
+        bytes,
+        at,
+    }))
+}
+
+/// Checks what a blob of names claims, without inflating it: sizes within
+/// the blob, what deflate can do and `limits`.
+///
+/// # Errors
+/// With the position from the start of the blob.
+pub fn check(blob: &[u8], limits: &Limits) -> Result<(), ParseError> {
+    let mut reader = Reader::new(blob, Endian::Little);
+    let mut left = limits.names;
+    while let Some(chunk) = chunk(&mut reader, left, limits)? {
+        left -= chunk.plain;
+    }
+    Ok(())
+}
+
+/// Calls `visit` with each name of a blob, in the order of the file.
+///
+/// # Errors
+/// As [`check`], and where a chunk does not inflate to the size it claims.
+///
+/// ```
+/// use podcov_profile::{Limits, llvm::names};
+/// let mut found = Vec::new();
+/// let blob = [7, 0, b'm', b'a', b'i', b'n', 1, b'f', b'o', 0];
+/// names::each(&blob, &Limits::default(), |name| found.push(name.to_vec())).unwrap();
+/// assert_eq!(found, [b"main".to_vec(), b"fo".to_vec()]);
+/// ```
+pub fn each(blob: &[u8], limits: &Limits, mut visit: impl FnMut(&[u8])) -> Result<(), ParseError> {
+    let mut reader = Reader::new(blob, Endian::Little);
+    let mut left = limits.names;
+    let mut inflater = None;
+    let mut plain = Vec::new();
+    while let Some(chunk) = chunk(&mut reader, left, limits)? {
+        left -= chunk.plain;
+        if !chunk.is_packed {
+            split(chunk.bytes, &mut visit);
+            continue;
+        }
+        let inflater = inflater.get_or_insert_with(|| Decompress::new(true));
+        inflate(inflater, &chunk, &mut plain, blob.len())?;
+        split(&plain, &mut visit);
+    }
+    Ok(())
+}
+
+fn inflate(
+    inflater: &mut Decompress,
+    chunk: &Chunk<'_>,
+    plain: &mut Vec<u8>,
+    len: usize,
+) -> Result<(), ParseError> {
+    inflater.reset(true);
+    plain.clear();
+    // `chunk` has seen to it that the size is within the limits and what
+    // deflate can make of the bytes that are there.
+    plain.reserve_exact(chunk.plain as usize);
+    let done = inflater.decompress_vec(chunk.bytes, plain, FlushDecompress::Finish);
+    if matches!(done, Ok(Status::StreamEnd)) && plain.len() as u64 == chunk.plain {
+        return Ok(());
+    }
+    let found = match done {
+        Ok(Status::StreamEnd) => format!("{} bytes", plain.len()),
+        Ok(_) => "more, or no end".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(ParseError {
+        kind: Kind::Malformed,
+        what: format!(
+            "names do not inflate to the {} bytes they claim: {found}",
+            chunk.plain
+        ),
+        offset: chunk.at as u64,
+        len: len as u64,
+    })
+}
+
+fn split(mut plain: &[u8], visit: &mut impl FnMut(&[u8])) {
+    while !plain.is_empty() {
+        let all = plain;
+        // The only search for a byte in std that uses vector instructions.
+        let len = plain.skip_until(SEPARATOR).unwrap_or(all.len());
+        let name = &all[..len.min(all.len())];
+        let name = name.strip_suffix(&[SEPARATOR]).unwrap_or(name);
+        if !name.is_empty() {
+            visit(name);
+        }
+    }
+}
+
+/// The names of a blob whose hashes are `wanted`, which is sorted. A program
+/// names functions that it has no counters for; they are left out.
+pub(crate) fn wanted(
+    blob: &[u8],
+    limits: &Limits,
+    wanted: &[u64],
+) -> Result<BTreeMap<u64, Box<[u8]>>, ParseError> {
+    let mut names = Vec::new();
+    each(blob, limits, |name| {
+        let hash = hash(name);
+        if wanted.binary_search(&hash).is_ok() {
+            names.push((hash, name.into()));
+        }
+    })?;
+    // As one: a map that is built from sorted pairs is half as large.
+    Ok(names.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn uleb(out: &mut Vec<u8>, mut value: u64) {
+        while value >= 0x80 {
+            out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        out.push(value as u8);
+    }
+
+    fn packed(claimed: u64, plain: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::ZlibEncoder::new(vec![], flate2::Compression::best());
+        encoder.write_all(plain).unwrap();
+        let bytes = encoder.finish().unwrap();
+        let mut out = Vec::new();
+        uleb(&mut out, claimed);
+        uleb(&mut out, bytes.len() as u64);
+        out.extend(bytes);
+        out
+    }
+
+    fn names(blob: &[u8]) -> Result<Vec<String>, ParseError> {
+        let mut found = Vec::new();
+        each(blob, &Limits::default(), |name| {
+            found.push(String::from_utf8_lossy(name).into_owned());
+        })?;
+        Ok(found)
+    }
+
+    #[test]
+    fn hash_is_that_of_the_profile() {
+        // `main` in the fixtures of real programs.
+        assert_eq!(hash(b"main"), 0xdb95_6436_e78d_d5fa);
+    }
+
+    #[test]
+    fn plain_and_packed_chunks_are_read_with_zeros_between() {
+        let mut blob = vec![0, 0, 3, 0, b'a', 1, b'b', 0, 0];
+        blob.extend(packed(6, b"main\x01c"));
+        blob.extend([0; 5]);
+        assert_eq!(names(&blob).unwrap(), ["a", "b", "main", "c"]);
+        assert_eq!(check(&blob, &Limits::default()), Ok(()));
+    }
+
+    #[test]
+    fn a_chunk_that_inflates_to_another_size_is_refused() {
+        for claimed in [3, 5, 100] {
+            let error = names(&packed(claimed, b"main")).unwrap_err();
+            assert_eq!((error.kind, error.offset), (Kind::Malformed, 0));
+            assert!(error.what.starts_with("names do not inflate to the "));
+        }
+    }
+
+    #[test]
+    fn all_chunks_together_stay_within_the_limit() {
+        let limits = Limits {
+            names: 10,
+            ..Limits::default()
+        };
+        let blob = packed(6, b"main\x01c").repeat(2);
+        let error = each(&blob, &limits, |_| {}).unwrap_err();
+        assert_eq!(error.kind, Kind::TooLarge);
+        assert_eq!(error.what, "the names claim 12 bytes, the limit is 10");
+        assert_eq!(check(&blob, &limits).unwrap_err(), error);
+    }
+
+    #[test]
+    fn a_true_bomb_is_refused_before_it_inflates() {
+        let blob = packed(1 << 30, &vec![b'a'; 1 << 20]);
+        let error = names(&blob).unwrap_err();
+        assert_eq!(error.kind, Kind::TooLarge);
+    }
+}
