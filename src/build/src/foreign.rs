@@ -376,11 +376,7 @@ fn counted_files(dir: &Path) -> Option<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(dir).ok()?.flatten() {
         let meta = read_meta(&fs::read(entry.path()).ok()?).ok()?;
-        let functions = meta
-            .packages
-            .into_iter()
-            .flat_map(|package| package.functions);
-        names.extend(functions.map(|function| function.file.to_string()));
+        names.extend(meta.functions().map(|function| function.file().to_owned()));
     }
     Some(names).filter(|names| !names.is_empty())
 }

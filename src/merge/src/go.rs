@@ -123,7 +123,7 @@ fn read_counters<'p>(
             let (meta, _) = metas
                 .get(&counters.hash)
                 .ok_or_else(|| format!("there is no covmeta.{} to read it by", counters.hash))?;
-            meta.check(&counters)?;
+            meta.check(&counters).map_err(|misfit| misfit.to_string())?;
             Ok(counters)
         });
         match (fits, Name::parse(&name)) {
@@ -399,10 +399,7 @@ fn merge_texts(
     for (piece, text) in texts {
         let sum = sum.get_or_insert_with(|| Profile::new(text.mode));
         if let Err(error) = sum.merge(&text) {
-            let reason = format!(
-                "it does not fit the other profiles of its build: {}",
-                error.what
-            );
+            let reason = format!("it does not fit the other profiles of its build: {error}");
             refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
             continue;
         }
@@ -424,9 +421,9 @@ fn model(work: &mut Work<'_>, profile: &Profile, metas: &Metas) -> Result<Vec<Fi
     let mut packages: BTreeMap<&str, &str> = BTreeMap::new();
     let mut placed: BTreeMap<&str, Vec<Placed>> = BTreeMap::new();
     for (meta, _) in metas.values() {
-        for package in &meta.packages {
-            for function in &package.functions {
-                packages.insert(&function.file, &package.path);
+        for package in meta.packages() {
+            for function in package.functions() {
+                packages.insert(function.file(), package.path());
             }
         }
         for (file, functions) in functions(meta) {

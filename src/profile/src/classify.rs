@@ -1,6 +1,7 @@
 //! What a file of evidence is, by its content first and its name second.
 
 use crate::error::{Kind, ParseError};
+use crate::go::counters::CounterFile;
 use crate::go::{files, text};
 use crate::ledger::Format;
 use crate::llvm::{indexed, raw};
@@ -84,10 +85,7 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
             files::read_meta(bytes).map(|meta| meta.hash),
         ))
     } else if files::is_counters(bytes) {
-        Some((
-            Format::Covcounters,
-            files::read_counters(bytes).map(|counters| counters.hash),
-        ))
+        Some((Format::Covcounters, counters_hash(bytes)))
     } else {
         None
     };
@@ -102,8 +100,7 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
         };
     }
     if text::is_text(bytes) {
-        let problem = text::Profile::parse(bytes).err();
-        let problem = problem.map(|error| Problem::Damaged(error.to_string()));
+        let problem = text::Profile::parse(bytes).err().map(Problem::from);
         return classified(Format::Gotext, vec![], problem);
     }
     let problem = match promised {
@@ -130,6 +127,13 @@ fn raw_ids(bytes: &[u8]) -> Result<Vec<Identity>, ParseError> {
     Ok(ids)
 }
 
+/// Reads counters to their last byte, and keeps none.
+fn counters_hash(bytes: &[u8]) -> Result<String, ParseError> {
+    let file = CounterFile::parse(bytes)?;
+    file.visit(|_| Ok::<(), ParseError>(()))?;
+    Ok(file.hash)
+}
+
 /// A file whose name says another build than its content would be paired with
 /// the wrong program by Go's tools, which go by the name.
 fn name_problem(
@@ -148,7 +152,7 @@ fn name_problem(
         Some(name @ files::Name::Counters { .. }) => {
             format == Format::Covcounters && name.identity().as_ref() == Some(identity)
         }
-        None => false,
+        Some(files::Name::Live { .. }) | None => false,
     };
     let text = || format!("the file's name does not fit its content, which is of {identity}");
     (!fits).then(|| Problem::Damaged(text()))

@@ -221,28 +221,20 @@ fn an_unknown_version_is_named() {
 fn go_files_say_what_ran() {
     let meta = read_meta(&fixture(&format!("go/covmeta.{HASH}"))).unwrap();
     assert_eq!(meta.mode, files::Mode::Atomic);
-    let package = &meta.packages[0];
-    assert_eq!((&*package.name, &*package.path), ("main", "example.org/op"));
+    let package = meta.packages().next().unwrap();
+    assert_eq!((package.name(), package.path()), ("main", "example.org/op"));
     let functions: Vec<(&str, bool, u32)> = package
-        .functions
-        .iter()
+        .functions()
         .map(|f| {
-            (
-                &*f.name,
-                f.is_literal,
-                f.units.iter().map(|u| u.statements).sum(),
-            )
+            let statements = f.units().iter().map(|u| u.statements).sum();
+            (f.name(), f.is_literal(), statements)
         })
         .collect();
     assert!(functions.contains(&("a", false, 3)), "{functions:?}");
     let counters = read_counters(&fixture(&format!("go/{COUNTERS}"))).unwrap();
     meta.check(&counters).unwrap();
     // a() ran ten times, six of them with n > 3.
-    let a = package
-        .functions
-        .iter()
-        .position(|f| &*f.name == "a")
-        .unwrap() as u32;
+    let a = package.functions().position(|f| f.name() == "a").unwrap() as u32;
     let a = counters.functions.iter().find(|f| f.function == a).unwrap();
     let mut counts = a.counts.clone();
     counts.sort_unstable();

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use podcov_profile::go::files::Mode;
-use podcov_profile::go::text::Profile;
+use podcov_profile::go::text::{MAX_COUNT, Profile};
 use proptest::prelude::*;
 
 /// File, first line, and count of a block; its statements follow from these,
@@ -40,7 +40,7 @@ fn account(mode: Mode, runs: &[Run]) -> HashMap<(u8, u8), u64> {
         let known = counts.entry((*file, *line)).or_default();
         *known = match mode {
             Mode::Set => u64::from(*known > 0 || *count > 0),
-            _ => known.checked_add(*count).unwrap_or(u64::MAX),
+            _ => known.saturating_add(*count).min(MAX_COUNT),
         };
     }
     counts

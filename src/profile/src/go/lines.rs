@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::go::files;
+use crate::go::meta::Meta;
 use crate::go::text::{Block, Span};
 use crate::model::{Function, Line, Ratio};
 
@@ -62,16 +62,15 @@ pub struct Placed {
 
 /// The functions of a program's meta-data by file, as `go tool covdata func`
 /// lists them: function literals belong to the function they are written in.
-pub fn functions(meta: &files::Meta) -> BTreeMap<&str, Vec<Placed>> {
+pub fn functions(meta: &Meta) -> BTreeMap<&str, Vec<Placed>> {
     let mut by_file: BTreeMap<&str, Vec<Placed>> = BTreeMap::new();
-    let all = meta.packages.iter().flat_map(|package| &package.functions);
-    for function in all.filter(|function| !function.is_literal) {
-        let spans = || function.units.iter().map(|unit| Span::from(*unit));
+    for function in meta.functions().filter(|function| !function.is_literal()) {
+        let spans = || function.units().iter().map(|unit| Span::from(*unit));
         let Some(first) = spans().min() else { continue };
         let end = spans()
             .map(|span| span.end_line)
             .fold(first.end_line, u32::max);
-        let name = function.name.to_string();
+        let name = function.name().to_owned();
         let start = first.start_line;
         let function_of = Function {
             name,
@@ -84,7 +83,7 @@ pub fn functions(meta: &files::Meta) -> BTreeMap<&str, Vec<Placed>> {
             function: function_of,
             first,
         };
-        by_file.entry(&function.file).or_default().push(placed);
+        by_file.entry(function.file()).or_default().push(placed);
     }
     for functions in by_file.values_mut() {
         functions.sort_by(|a, b| (a.first, &a.function.name).cmp(&(b.first, &b.function.name)));
@@ -107,17 +106,6 @@ pub fn lines_within(lines: &[Line], start: u32, end: u32) -> Ratio {
     let within = &lines[from..to];
     let covered = within.iter().filter(|line| line.count > 0).count();
     Ratio::new(covered as u64, within.len() as u64)
-}
-
-impl From<files::Unit> for Span {
-    fn from(unit: files::Unit) -> Span {
-        Span {
-            start_line: unit.start_line,
-            start_column: unit.start_column,
-            end_line: unit.end_line,
-            end_column: unit.end_column,
-        }
-    }
 }
 
 #[cfg(test)]
