@@ -310,7 +310,12 @@ pub struct Reading {
     ///
     /// A plain file is recognised as the same evidence by its place. Where two machines have files at
     /// the same place, this tells them apart in podcov files.
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub origin: String,
     /// Read with this many threads; default: as many as there are processors
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -10,6 +10,7 @@ use podcov_profile::go::lines::{Placed, functions, lines, measure, statements};
 use podcov_profile::go::text::{Block, Profile, Span};
 use podcov_profile::ledger::{Fate, Format};
 use podcov_profile::model::{Binary, File, Function, Metrics, Ratio};
+use podcov_profile::reach::Reach;
 
 use crate::evidence::{Build, Piece, decide, refuse};
 use crate::rust::from;
@@ -54,6 +55,7 @@ pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error>
         identity: build.identity.clone(),
         profiles: (counters + texts) as u64,
         files,
+        reach: Reach::new(),
     })
 }
 
@@ -473,11 +475,12 @@ fn model(work: &mut Work<'_>, profile: &Profile, metas: &Metas) -> Result<Vec<Fi
             metrics: Metrics {
                 lines: Ratio::new(ran as u64, lines.len() as u64),
                 functions: Ratio::new(called as u64, functions.len() as u64),
-                regions: Ratio::default(),
                 statements: statements(blocks),
+                ..Metrics::default()
             },
             lines,
             functions,
+            branches: Vec::new(),
         });
     }
     if counted.is_empty() {
@@ -577,8 +580,7 @@ fn place(blocks: &BTreeMap<Span, Block>, start: u32, next: u32, name: &str) -> O
         name,
         start,
         end,
-        count: 0,
-        lines: Ratio::default(),
+        ..Function::default()
     };
     Some(Placed { function, first })
 }

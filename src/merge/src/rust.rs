@@ -8,7 +8,8 @@ use podcov_process::{Error as RunError, Run};
 use podcov_profile::go::lines::lines_within;
 use podcov_profile::ledger::Fate;
 use podcov_profile::llvm::export::{Export, groups, lines};
-use podcov_profile::model::{Binary, File, Function, Metrics, Ratio};
+use podcov_profile::model::{Binary, File, Function, Metrics};
+use podcov_profile::reach::Reach;
 use podcov_profile::{Identity, elf};
 
 use crate::evidence::{Build, Piece, refuse};
@@ -81,6 +82,7 @@ pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error>
         identity: build.identity.clone(),
         profiles: good as u64,
         files,
+        reach: Reach::new(),
     })
 }
 
@@ -283,6 +285,7 @@ fn model(export: &Export, counted: &BTreeMap<String, String>, program: &str) -> 
                     end: group.end,
                     count: group.count,
                     lines: lines_within(&lines, group.start, group.end),
+                    ..Function::default()
                 });
             }
             let most = crates.into_iter().max_by_key(|(_, number)| *number);
@@ -293,10 +296,12 @@ fn model(export: &Export, counted: &BTreeMap<String, String>, program: &str) -> 
                     lines: file.summary.lines.into(),
                     functions: file.summary.functions.into(),
                     regions: file.summary.regions.into(),
-                    statements: Ratio::default(),
+                    instantiations: file.summary.instantiations.into(),
+                    ..Metrics::default()
                 },
                 lines,
                 functions,
+                branches: Vec::new(),
             });
         }
     }

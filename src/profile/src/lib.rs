@@ -21,6 +21,7 @@ pub mod llvm;
 pub mod merge;
 pub mod model;
 pub mod names;
+pub mod reach;
 pub mod store;
 
 pub use classify::{Classified, Problem, classify};

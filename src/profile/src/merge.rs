@@ -15,6 +15,8 @@
 //! is a [`ShapeConflict`]: the larger shape is kept, the other set aside, and
 //! both are told.
 
+mod raw;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -23,6 +25,8 @@ use crate::go::text;
 use crate::llvm::profile::{Counts, FunctionId, Profile, ShapeConflict};
 use crate::store::{MetaShape, Named, Program, Shape, Store, TextShape, Vector};
 use crate::store::{WriteError, Writer};
+
+pub use raw::{Placement, RawTotals, SetAside};
 
 /// What adding a piece of evidence came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,10 +123,13 @@ impl Merge {
     }
 }
 
-/// Sums over distinct pieces of evidence, dense, by shape.
+/// Sums over distinct pieces of evidence.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
+    /// Dense, by shape.
     sums: BTreeMap<[u8; 32], Sum>,
+    /// Of LLVM, function by function.
+    profiles: BTreeMap<Program, Together>,
 }
 
 /// The sums of one shape.
@@ -137,8 +144,7 @@ pub struct Sum {
 }
 
 impl Totals {
-    /// The sums of a shape, zeros at first, to be added to by its rules.
-    pub fn of(&mut self, shape: &Named) -> &mut Sum {
+    fn of(&mut self, shape: &Named) -> &mut Sum {
         self.sums.entry(shape.digest()).or_insert_with(|| Sum {
             shape: shape.clone(),
             pieces: 0,
@@ -153,22 +159,47 @@ impl Totals {
         vector.add_to(times, &shape.shape().stretches(), &mut sum.values);
     }
 
+    /// Adds sums by slot over so many pieces of evidence.
+    pub fn add_dense(&mut self, shape: &Named, values: &[u64], pieces: u64) {
+        let sum = self.of(shape);
+        sum.pieces = sum.pieces.saturating_add(pieces);
+        let mut pairs = sum.values.iter_mut().zip(values);
+        for stretch in shape.shape().stretches() {
+            let slots = usize::try_from(stretch.slots).unwrap_or(usize::MAX);
+            for (sum, count) in pairs.by_ref().take(slots) {
+                *sum = stretch.rule.sum(*sum, *count);
+            }
+        }
+    }
+
+    /// Adds the sums of an LLVM profile over so many pieces of evidence.
+    pub fn add_profile(&mut self, profile: Profile, pieces: u64) {
+        let program = Program::of(&profile);
+        self.profiles
+            .entry(program)
+            .or_default()
+            .add(profile, pieces);
+    }
+
     /// Adds sums over further evidence.
     pub fn absorb(&mut self, other: Totals) {
         for (digest, theirs) in other.sums {
-            let ours = match self.sums.entry(digest) {
+            match self.sums.entry(digest) {
                 std::collections::btree_map::Entry::Vacant(place) => {
                     place.insert(theirs);
-                    continue;
                 }
-                std::collections::btree_map::Entry::Occupied(place) => place.into_mut(),
-            };
-            ours.pieces = ours.pieces.saturating_add(theirs.pieces);
-            let mut values = ours.values.iter_mut().zip(&theirs.values);
-            for stretch in ours.shape.shape().stretches() {
-                let slots = usize::try_from(stretch.slots).unwrap_or(usize::MAX);
-                for (sum, count) in values.by_ref().take(slots) {
-                    *sum = stretch.rule.sum(*sum, *count);
+                std::collections::btree_map::Entry::Occupied(_) => {
+                    self.add_dense(&theirs.shape, &theirs.values, theirs.pieces);
+                }
+            }
+        }
+        for (program, theirs) in other.profiles {
+            match self.profiles.entry(program) {
+                std::collections::btree_map::Entry::Vacant(place) => {
+                    place.insert(theirs);
+                }
+                std::collections::btree_map::Entry::Occupied(place) => {
+                    place.into_mut().absorb(theirs);
                 }
             }
         }
@@ -176,30 +207,43 @@ impl Totals {
 
     /// Whether nothing was added.
     pub fn is_empty(&self) -> bool {
-        self.sums.is_empty()
+        self.sums.is_empty() && self.profiles.is_empty()
     }
 
-    /// The sums by shape.
+    /// The dense sums by shape.
     pub fn sums(&self) -> impl Iterator<Item = &Sum> {
         self.sums.values()
     }
 
     /// What was counted of each program, in the order of programs.
     pub fn finish(self) -> Vec<Counted> {
-        let mut programs: BTreeMap<(Program, [u8; 32]), Vec<Sum>> = BTreeMap::new();
-        for (digest, sum) in self.sums {
+        let mut llvm = self.profiles;
+        let mut counted = Vec::new();
+        for (_, sum) in self.sums {
             let program = sum.shape.shape().program();
-            // Only shapes of LLVM can be parts of a whole.
-            let apart = match &**sum.shape.shape() {
-                Shape::Llvm(_) => [0; 32],
-                Shape::Go(_) | Shape::GoText(_) => digest,
+            let counts = match &**sum.shape.shape() {
+                // Only profiles of LLVM can be parts of a whole.
+                Shape::Llvm(shape) => {
+                    let profile = shape.profile(&sum.values);
+                    llvm.entry(program).or_default().add(profile, sum.pieces);
+                    continue;
+                }
+                Shape::Go(shape) => ProgramCounts::Go(shape.clone(), sum.values),
+                Shape::GoText(shape) => ProgramCounts::GoText(shape.profile(&sum.values)),
             };
-            programs.entry((program, apart)).or_default().push(sum);
+            counted.push(Counted {
+                program,
+                pieces: sum.pieces,
+                counts,
+                conflicts: Vec::new(),
+            });
         }
-        let programs = programs.into_iter();
-        programs
-            .map(|((program, _), sums)| counted(program, sums))
-            .collect()
+        for (program, together) in llvm {
+            counted.push(together.finish(program));
+        }
+        // Stable: meta-data of one hash and two forms stay in the order of theirs.
+        counted.sort_by(|a, b| a.program.cmp(&b.program));
+        counted
     }
 }
 
@@ -227,55 +271,81 @@ pub enum ProgramCounts {
     GoText(text::Profile),
 }
 
-fn counted(program: Program, sums: Vec<Sum>) -> Counted {
-    let pieces = sums
-        .iter()
-        .fold(0u64, |n, sum| n.saturating_add(sum.pieces));
-    let mut shapes: BTreeMap<FunctionId, BTreeMap<(usize, usize), Counts>> = BTreeMap::new();
-    let mut profile = Profile::default();
-    let mut other = None;
-    for sum in sums {
-        match &**sum.shape.shape() {
-            Shape::Llvm(shape) => {
-                let of_shape = shape.profile(&sum.values);
-                profile.binary_ids.extend(of_shape.binary_ids);
-                profile.names.extend(of_shape.names);
-                profile.variants |= of_shape.variants;
-                for (id, counts) in of_shape.functions {
-                    let by_shape = shapes.entry(id).or_default();
-                    match by_shape.get_mut(&counts.shape()) {
-                        Some(known) => known.absorb(&counts),
-                        None => {
-                            by_shape.insert(counts.shape(), counts);
-                        }
+/// Profiles of one program, brought together function by function. The order
+/// they come in changes nothing: a function that comes in several shapes is
+/// added up for each of them before one is chosen.
+#[derive(Clone, Debug, Default)]
+struct Together {
+    whole: Profile,
+    others: BTreeMap<FunctionId, BTreeMap<(usize, usize), Counts>>,
+    pieces: u64,
+}
+
+impl Together {
+    fn add(&mut self, profile: Profile, pieces: u64) {
+        let is_first = self.pieces == 0;
+        self.pieces = self.pieces.saturating_add(pieces);
+        if is_first {
+            self.whole = profile;
+            return;
+        }
+        self.whole.binary_ids.extend(profile.binary_ids);
+        self.whole.names.extend(profile.names);
+        self.whole.variants |= profile.variants;
+        for (id, counts) in profile.functions {
+            self.add_function(id, counts);
+        }
+    }
+
+    fn add_function(&mut self, id: FunctionId, counts: Counts) {
+        match self.whole.functions.get_mut(&id) {
+            Some(known) if known.shape() == counts.shape() => known.absorb(&counts),
+            Some(_) => {
+                let by_shape = self.others.entry(id).or_default();
+                match by_shape.get_mut(&counts.shape()) {
+                    Some(known) => known.absorb(&counts),
+                    None => {
+                        by_shape.insert(counts.shape(), counts);
                     }
                 }
             }
-            Shape::Go(shape) => {
-                other = Some(ProgramCounts::Go(shape.clone(), sum.values));
-            }
-            Shape::GoText(shape) => {
-                other = Some(ProgramCounts::GoText(shape.profile(&sum.values)));
+            None => {
+                self.whole.functions.insert(id, counts);
             }
         }
     }
-    let mut conflicts = Vec::new();
-    for (function, mut by_shape) in shapes {
-        let Some((known, counts)) = by_shape.pop_last() else {
-            continue;
-        };
-        profile.functions.insert(function, counts);
-        conflicts.extend(by_shape.into_keys().map(|other| ShapeConflict {
-            function,
-            known,
-            other,
-        }));
+
+    fn absorb(&mut self, other: Together) {
+        self.add(other.whole, other.pieces);
+        for (id, by_shape) in other.others {
+            for counts in by_shape.into_values() {
+                self.add_function(id, counts);
+            }
+        }
     }
-    Counted {
-        program,
-        pieces,
-        counts: other.unwrap_or(ProgramCounts::Llvm(profile)),
-        conflicts,
+
+    fn finish(mut self, program: Program) -> Counted {
+        let mut conflicts = Vec::new();
+        for (function, mut by_shape) in self.others {
+            if let Some(first) = self.whole.functions.remove(&function) {
+                by_shape.insert(first.shape(), first);
+            }
+            let Some((known, counts)) = by_shape.pop_last() else {
+                continue;
+            };
+            self.whole.functions.insert(function, counts);
+            conflicts.extend(by_shape.into_keys().map(|other| ShapeConflict {
+                function,
+                known,
+                other,
+            }));
+        }
+        Counted {
+            program,
+            pieces: self.pieces,
+            counts: ProgramCounts::Llvm(self.whole),
+            conflicts,
+        }
     }
 }
 

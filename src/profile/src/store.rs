@@ -59,6 +59,7 @@ use crate::evidence::Key;
 pub use shape::{LlvmShape, MetaShape, Program, Shape, TextShape};
 pub use vector::{Counts, Rule, Stretch, Vector};
 
+use shape::Form;
 use vector::put_uleb;
 
 const MAGIC: [u8; 8] = [0x89, b'P', b'O', b'D', b'C', b'O', b'V', b'\n'];
@@ -155,7 +156,8 @@ impl<W: Write> Writer<W> {
             Some(number) => number,
             None => {
                 let number = self.shapes.len() as u64;
-                self.put_record(b'S', &shape.shape.encode())?;
+                let encoded = shape.shape.encode(Form::Compressed);
+                self.put_record(b'S', &encoded)?;
                 self.shapes.insert(shape.digest, number);
                 number
             }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use podcov_profile::model::{File, Function, Line, Metrics, Ratio};
+use podcov_profile::model::{
+    Branch, File, Function, Instance, Line, Metrics, Ratio, Region, RegionKind,
+};
 
 /// One source file of a component, over the builds that agree on it.
 pub(crate) struct Combined {
@@ -96,19 +98,115 @@ fn absorb(file: &mut File, other: &File) {
             .and_modify(|seen| {
                 seen.count = seen.count.saturating_add(function.count);
                 seen.lines = better(seen.lines, function.lines);
+                add_regions(&mut seen.regions, &function.regions);
+                add_instances(&mut seen.instances, &function.instances);
             })
             .or_insert_with(|| function.clone());
     }
-    file.metrics = Metrics {
-        lines: ratio(lines.values().map(|line| line.count)),
-        functions: ratio(functions.values().map(|function| function.count)),
-        // Which regions and statements were covered is not in the model, so
-        // their union is not known: what the better build proves is.
-        regions: better(file.metrics.regions, other.metrics.regions),
-        statements: better(file.metrics.statements, other.metrics.statements),
+    let is_known = counts_regions(file) && counts_regions(other);
+    let lines: Vec<Line> = lines.into_values().collect();
+    let functions: Vec<Function> = functions.into_values().collect();
+    let (regions, statements) = if is_known {
+        native(&functions)
+    } else {
+        // Without regions their union is not known: what the better build
+        // proves is.
+        (
+            better(file.metrics.regions, other.metrics.regions),
+            better(file.metrics.statements, other.metrics.statements),
+        )
     };
-    file.lines = lines.into_values().collect();
-    file.functions = functions.into_values().collect();
+    let branches = branches(&file.branches, &other.branches);
+    file.metrics = Metrics {
+        lines: ratio(lines.iter().map(|line| line.count)),
+        functions: ratio(functions.iter().map(|function| function.count)),
+        regions,
+        statements,
+        instantiations: better(file.metrics.instantiations, other.metrics.instantiations),
+        branches: if branches.is_empty() {
+            better(file.metrics.branches, other.metrics.branches)
+        } else {
+            let outcomes = branches.iter().flat_map(|b| [b.taken, b.not_taken]);
+            ratio(outcomes)
+        },
+    };
+    file.lines = lines;
+    file.functions = functions;
+    file.branches = branches;
+}
+
+/// Whether the regions of a file's functions are what its numbers count.
+fn counts_regions(file: &File) -> bool {
+    let metrics = &file.metrics;
+    file.functions.iter().all(|f| !f.regions.is_empty())
+        && native(&file.functions) == (metrics.regions, metrics.statements)
+}
+
+/// Regions (Rust) and statements (Go) of functions.
+fn native(functions: &[Function]) -> (Ratio, Ratio) {
+    let (mut regions, mut statements) = (Ratio::default(), Ratio::default());
+    let all = functions.iter().flat_map(|function| &function.regions);
+    for region in all.filter(|region| region.kind == RegionKind::Code) {
+        let ran = u64::from(region.count > 0);
+        let number = u64::from(region.statements);
+        if number == 0 {
+            regions += Ratio::new(ran, 1);
+        } else {
+            statements += Ratio::new(ran * number, number);
+        }
+    }
+    (regions, statements)
+}
+
+fn add_regions(regions: &mut Vec<Region>, more: &[Region]) {
+    let mut all: BTreeMap<Region, u64> = BTreeMap::new();
+    for region in regions.iter().chain(more) {
+        let count = all
+            .entry(Region {
+                count: 0,
+                ..*region
+            })
+            .or_default();
+        *count = count.saturating_add(region.count);
+    }
+    let all = all.into_iter();
+    *regions = all
+        .map(|(region, count)| Region { count, ..region })
+        .collect();
+}
+
+fn add_instances(instances: &mut Vec<Instance>, more: &[Instance]) {
+    let mut all: BTreeMap<&str, u64> = BTreeMap::new();
+    for instance in instances.iter().chain(more) {
+        let count = all.entry(&instance.name).or_default();
+        *count = count.saturating_add(instance.count);
+    }
+    let all = all.into_iter().map(|(name, count)| Instance {
+        name: name.to_owned(),
+        count,
+    });
+    *instances = all.collect();
+}
+
+fn branches(one: &[Branch], other: &[Branch]) -> Vec<Branch> {
+    let mut all: BTreeMap<Branch, (u64, u64)> = BTreeMap::new();
+    for branch in one.iter().chain(other) {
+        let place = Branch {
+            taken: 0,
+            not_taken: 0,
+            ..*branch
+        };
+        let (taken, not_taken) = all.entry(place).or_default();
+        *taken = taken.saturating_add(branch.taken);
+        *not_taken = not_taken.saturating_add(branch.not_taken);
+    }
+    let all = all.into_iter();
+    all.map(|(place, (taken, not_taken))| Branch {
+        taken,
+        not_taken,
+        ..place
+    })
+    .collect()
 }
 
 /// A line of two builds. What is partly covered in both may be different
@@ -156,13 +254,14 @@ mod tests {
                 end,
                 count,
                 lines: Ratio::new(u64::from(count > 0), 1),
+                ..Function::default()
             })
             .collect();
         let metrics = Metrics {
             lines: ratio(lines.iter().map(|line| line.count)),
             functions: ratio(functions.iter().map(|function| function.count)),
             regions,
-            statements: Ratio::default(),
+            ..Metrics::default()
         };
         File {
             path: "src/a.rs".into(),
@@ -170,6 +269,7 @@ mod tests {
             metrics,
             lines,
             functions,
+            branches: vec![],
         }
     }
 
@@ -191,6 +291,48 @@ mod tests {
         assert_eq!(metrics.regions, Ratio::new(4, 5));
         assert_eq!(all[0].file.lines[0].count, 3);
         assert_eq!(all[0].file.functions[0].count, 3);
+    }
+
+    #[test]
+    fn regions_of_two_builds_are_joined_where_they_are_known() {
+        let build = |counts: [u64; 3]| {
+            let region = |(index, count): (usize, u64)| Region {
+                start_line: 1,
+                start_column: index as u32 + 1,
+                end_line: 2,
+                end_column: 9,
+                count,
+                ..Region::default()
+            };
+            let covered = counts.iter().filter(|count| **count > 0).count() as u64;
+            let lines = [(1, counts[0]), (2, counts[1])];
+            let calls = [("f", 1, 2, counts[0])];
+            let mut file = file(&lines, &calls, Ratio::new(covered, 3));
+            file.functions[0].regions = counts.into_iter().enumerate().map(region).collect();
+            file.functions[0].instances = vec![Instance {
+                name: "f::<u8>".into(),
+                count: counts[0],
+            }];
+            file.branches = vec![Branch {
+                start_line: 1,
+                taken: counts[1],
+                not_taken: counts[2],
+                ..Branch::default()
+            }];
+            file
+        };
+        let all = combine(&[&[build([1, 0, 3])], &[build([1, 2, 0])]]);
+        let file = &all[0].file;
+        assert_eq!(
+            file.metrics.regions,
+            Ratio::new(3, 3),
+            "neither build proves 3"
+        );
+        assert_eq!(file.metrics.branches, Ratio::new(2, 2));
+        assert_eq!(file.functions[0].instances[0].count, 2);
+        let counts: Vec<u64> = file.functions[0].regions.iter().map(|r| r.count).collect();
+        assert_eq!(counts, [2, 2, 3]);
+        assert_eq!((file.branches[0].taken, file.branches[0].not_taken), (2, 3));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use podcov_profile::Identity;
 use podcov_profile::ledger::{self, Fate, Finding, Ledger};
-use podcov_profile::model::{self, Coverage, Function, Line, Metrics};
+use podcov_profile::model::{self, Branch, Coverage, Function, Line, Metrics};
 
 use crate::Filter;
 use crate::combine::combine;
@@ -43,6 +43,8 @@ pub struct SourceFile {
     pub lines: Vec<Line>,
     /// Its functions, by first line.
     pub functions: Vec<Function>,
+    /// Its conditions, by place.
+    pub branches: Vec<Branch>,
 }
 
 /// What is known of a line that has code.
@@ -260,6 +262,7 @@ fn source_files(
             metrics: one.file.metrics,
             lines: one.file.lines,
             functions: one.file.functions,
+            branches: one.file.branches,
         })
         .collect();
     files.sort_by(|a, b| (&a.package, &a.path, &a.build).cmp(&(&b.package, &b.path, &b.build)));

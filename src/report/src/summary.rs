@@ -210,6 +210,8 @@ pub(crate) fn all_of(metrics: Metrics) -> Metrics {
         functions: all(metrics.functions),
         regions: all(metrics.regions),
         statements: all(metrics.statements),
+        instantiations: all(metrics.instantiations),
+        branches: all(metrics.branches),
     }
 }
 
@@ -225,10 +227,18 @@ pub(crate) fn ratio_with_percent<S: Serializer>(ratio: &Ratio, s: S) -> Result<S
 fn with_percent<S: Serializer>(metrics: &Metrics, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Number<'a>(#[serde(serialize_with = "ratio_with_percent")] &'a Ratio);
-    let mut all = serializer.serialize_struct("Metrics", 4)?;
+    let some = [
+        ("instantiations", &metrics.instantiations),
+        ("branches", &metrics.branches),
+    ];
+    let some = some.into_iter().filter(|(_, ratio)| !ratio.is_nothing());
+    let mut all = serializer.serialize_struct("Metrics", 4 + some.clone().count())?;
     all.serialize_field("lines", &Number(&metrics.lines))?;
     all.serialize_field("functions", &Number(&metrics.functions))?;
     all.serialize_field("regions", &Number(&metrics.regions))?;
     all.serialize_field("statements", &Number(&metrics.statements))?;
+    for (name, ratio) in some {
+        all.serialize_field(name, &Number(ratio))?;
+    }
     all.end()
 }

@@ -79,7 +79,10 @@ impl Source {
         let (run, evidence) = self.place.root.run.as_ref()?;
         let canonical = self.canonical();
         let below = canonical.strip_prefix(evidence).ok()?;
-        let parts: Vec<&str> = below.iter().map(|part| part.to_str()).collect::<Option<_>>()?;
+        let parts: Vec<&str> = below
+            .iter()
+            .map(|part| part.to_str())
+            .collect::<Option<_>>()?;
         let [namespace, pod, container, incarnation, file @ ..] = parts.as_slice() else {
             return None;
         };
@@ -147,7 +150,9 @@ pub fn find(paths: &[PathBuf]) -> Result<Input, Failure> {
         if let Some(known) = first.get(&inode) {
             let text = format!("the same file as {}", known.display());
             let path = source.path.display().to_string();
-            input.findings.push(Finding::new(Kind::Duplicate, path, text));
+            input
+                .findings
+                .push(Finding::new(Kind::Duplicate, path, text));
             continue;
         }
         first.insert(inode, source.path.clone());
@@ -159,7 +164,10 @@ pub fn find(paths: &[PathBuf]) -> Result<Input, Failure> {
 fn missing(path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         Exit::Usage,
-        format!("expected a file or a folder, found `{}`: {error}", path.display()),
+        format!(
+            "expected a file or a folder, found `{}`: {error}",
+            path.display()
+        ),
     )
 }
 

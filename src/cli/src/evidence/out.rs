@@ -27,8 +27,10 @@ pub fn write<E: Into<WriteError>>(
     let Some(path) = out.filter(|path| path.as_os_str() != "-") else {
         let stdout = io::stdout();
         if content == Content::Binary && stdout.is_terminal() {
-            return Err(Failure::new(Exit::Usage, "the result is binary, stdout is a terminal")
-                .help("name a file with -o, or redirect stdout"));
+            return Err(
+                Failure::new(Exit::Usage, "the result is binary, stdout is a terminal")
+                    .help("name a file with -o, or redirect stdout"),
+            );
         }
         let mut stdout = BufWriter::with_capacity(1 << 16, stdout.lock());
         let written = body(&mut stdout)
@@ -65,7 +67,10 @@ pub fn write_folder(
     if let Ok(mut entries) = fs::read_dir(out)
         && entries.next().is_some()
     {
-        let text = format!("expected a new or empty folder, found files in `{}`", out.display());
+        let text = format!(
+            "expected a new or empty folder, found files in `{}`",
+            out.display()
+        );
         return Err(Failure::new(Exit::Usage, text).help("name another folder, or remove it"));
     }
     let temporary = beside(out);

@@ -76,8 +76,7 @@ pub fn functions(meta: &Meta) -> BTreeMap<&str, Vec<Placed>> {
             name,
             start,
             end,
-            count: 0,
-            lines: Ratio::default(),
+            ..Function::default()
         };
         let placed = Placed {
             function: function_of,

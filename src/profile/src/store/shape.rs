@@ -12,7 +12,9 @@ use sha2::{Digest, Sha256};
 use super::vector::{Rule, Stretch, put_uleb};
 use crate::bytes::{Endian, Reader, hex};
 use crate::error::{Kind, ParseError};
-use crate::go::files::{Meta, Mode, read_meta};
+use crate::go::counters::Origin;
+use crate::go::meta::{Meta, Mode, read_meta};
+use crate::go::sum::Sum;
 use crate::go::text::{self, Span};
 use crate::llvm::profile::{Counts, FunctionId, MAX_COUNT, Profile};
 use crate::{Identity, Limits};
@@ -80,8 +82,7 @@ pub struct TextShape {
     pub blocks: BTreeMap<String, BTreeMap<Span, u32>>,
 }
 
-/// Go's meta-data. Slots: the units of all functions of all packages in order;
-/// where Go counts by function, one each.
+/// Go's meta-data. Slots: the units of all functions in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetaShape {
     /// The `covmeta` file.
@@ -99,6 +100,25 @@ pub enum Shape {
     Go(MetaShape),
     /// Of a Go text profile.
     GoText(TextShape),
+}
+
+impl Program {
+    /// The program that an LLVM profile is of.
+    pub fn of(profile: &Profile) -> Program {
+        match profile.binary_ids.is_empty() {
+            false => Program::Llvm(profile.binary_ids.clone()),
+            true => Program::LlvmShape(LlvmShape::of(profile).0.hash()),
+        }
+    }
+
+    /// The builds that it is made of; none where nothing names them.
+    pub fn identities(&self) -> Vec<&Identity> {
+        match self {
+            Program::Llvm(ids) => ids.iter().collect(),
+            Program::Go(id) => vec![id],
+            Program::LlvmShape(_) | Program::GoText(_) => vec![],
+        }
+    }
 }
 
 impl LlvmShape {
@@ -161,30 +181,28 @@ impl LlvmShape {
         short_hex(&hash.finalize().into())
     }
 
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        put_uleb(&mut out, self.binary_ids.len() as u64);
+    fn encode(&self, out: &mut Vec<u8>, form: Form) {
+        put_uleb(out, self.binary_ids.len() as u64);
         for id in &self.binary_ids {
             let bytes = from_hex(id.hex());
-            put_uleb(&mut out, bytes.len() as u64);
+            put_uleb(out, bytes.len() as u64);
             out.extend_from_slice(&bytes);
         }
-        put_uleb(&mut out, self.variants >> 32);
-        put_uleb(&mut out, self.functions.len() as u64);
+        put_uleb(out, self.variants >> 32);
+        put_uleb(out, self.functions.len() as u64);
         let (mut names, mut last) = (Vec::new(), None);
         for (id, (counters, bitmap)) in &self.functions {
             out.extend_from_slice(&id.name.to_le_bytes());
             out.extend_from_slice(&id.hash.to_le_bytes());
-            put_uleb(&mut out, u64::from(*counters));
-            put_uleb(&mut out, u64::from(*bitmap));
+            put_uleb(out, u64::from(*counters));
+            put_uleb(out, u64::from(*bitmap));
             if last.replace(id.name) != Some(id.name) {
                 let name = self.names.get(&id.name);
                 put_uleb(&mut names, name.map_or(0, |name| name.len() as u64 + 1));
                 names.extend_from_slice(name.map_or(&[], |name| name));
             }
         }
-        pack(&mut out, &names);
-        out
+        pack(out, &names, form);
     }
 
     fn decode(reader: &mut Reader<'_>, limits: &Limits) -> Result<Self, ParseError> {
@@ -276,7 +294,7 @@ impl TextShape {
         profile
     }
 
-    fn encode(&self) -> Vec<u8> {
+    fn encode(&self, out: &mut Vec<u8>, form: Form) {
         let mut plain = Vec::new();
         put_uleb(&mut plain, self.blocks.len() as u64);
         for (file, blocks) in &self.blocks {
@@ -295,9 +313,8 @@ impl TextShape {
                 }
             }
         }
-        let mut out = vec![mode_byte(self.mode)];
-        pack(&mut out, &plain);
-        out
+        out.push(mode_byte(self.mode));
+        pack(out, &plain, form);
     }
 
     fn decode(reader: &mut Reader<'_>, limits: &Limits) -> Result<Self, ParseError> {
@@ -364,21 +381,11 @@ impl MetaShape {
         })
     }
 
-    /// How many slots each function has, in their order, with the indices of
-    /// its package and itself.
-    pub fn functions(&self) -> impl Iterator<Item = (u32, u32, usize)> {
-        let per_function = self.meta.per_function;
-        (0u32..)
-            .zip(&self.meta.packages)
-            .flat_map(move |(package, functions)| {
-                (0u32..)
-                    .zip(&functions.functions)
-                    .map(move |(index, function)| {
-                        let units = function.units.len();
-                        let slots = if per_function { units.min(1) } else { units };
-                        (package, index, slots)
-                    })
-            })
+    /// The sums of the program that has these counts.
+    pub fn sum(&self, values: &[u64]) -> Sum<'_> {
+        let count = |value: &u64| u32::try_from(*value).unwrap_or(u32::MAX);
+        let counts: Vec<u32> = values.iter().map(count).collect();
+        Sum::of(&self.meta, &counts, &Origin::default())
     }
 }
 
@@ -418,10 +425,11 @@ impl Shape {
                 };
                 vec![counters, bitmaps]
             }
-            Shape::Go(shape) => {
-                let slots = shape.functions().map(|(_, _, slots)| slots as u64).sum();
-                go(slots, shape.meta.mode, u64::from(u32::MAX))
-            }
+            Shape::Go(shape) => go(
+                shape.meta.units().len() as u64,
+                shape.meta.mode,
+                u64::from(u32::MAX),
+            ),
             Shape::GoText(shape) => {
                 let slots = shape.blocks.values().map(|blocks| blocks.len() as u64);
                 go(slots.sum(), shape.mode, u64::MAX)
@@ -434,24 +442,28 @@ impl Shape {
         self.stretches().iter().map(|stretch| stretch.slots).sum()
     }
 
-    /// What names it within a file.
+    /// What names it within a file: of its form before it is compressed.
     pub(crate) fn digest(&self) -> [u8; 32] {
-        Sha256::digest(self.encode()).into()
+        Sha256::digest(self.encode(Form::Plain)).into()
     }
 
     /// Its written form: a byte for its kind, then what the kind has.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let (kind, body) = match self {
-            Shape::Llvm(shape) => (1, shape.encode()),
-            Shape::Go(shape) => {
-                let mut body = Vec::new();
-                pack(&mut body, &shape.bytes);
-                (2, body)
+    pub(crate) fn encode(&self, form: Form) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Shape::Llvm(shape) => {
+                out.push(1);
+                shape.encode(&mut out, form);
             }
-            Shape::GoText(shape) => (3, shape.encode()),
-        };
-        let mut out = vec![kind];
-        out.extend_from_slice(&body);
+            Shape::Go(shape) => {
+                out.push(2);
+                pack(&mut out, &shape.bytes, form);
+            }
+            Shape::GoText(shape) => {
+                out.push(3);
+                shape.encode(&mut out, form);
+            }
+        }
         out
     }
 
@@ -464,7 +476,6 @@ impl Shape {
                 let shape = MetaShape::read(&bytes).map_err(|error| ParseError {
                     what: format!("the meta-data: {}", error.what),
                     offset: at,
-                    len: at + reader.left() as u64,
                     ..error
                 })?;
                 Ok(Shape::Go(shape))
@@ -478,6 +489,15 @@ impl Shape {
     }
 }
 
+/// How a shape is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// To be named by its digest, whatever compresses.
+    Plain,
+    /// In a file.
+    Compressed,
+}
+
 /// Splits off the first `number`, or what there is.
 fn take<'a>(values: &mut &'a [u64], number: u32) -> &'a [u64] {
     let at = usize::try_from(number).unwrap_or(usize::MAX);
@@ -488,9 +508,9 @@ fn take<'a>(values: &mut &'a [u64], number: u32) -> &'a [u64] {
 
 /// Writes the size of bytes, their size compressed, and them compressed; 0 and
 /// as they are where they are too few to compress.
-fn pack(out: &mut Vec<u8>, bytes: &[u8]) {
+fn pack(out: &mut Vec<u8>, bytes: &[u8], form: Form) {
     put_uleb(out, bytes.len() as u64);
-    if bytes.len() < WORTH_IT {
+    if form == Form::Plain || bytes.len() < WORTH_IT {
         put_uleb(out, 0);
         out.extend_from_slice(bytes);
         return;

@@ -7,6 +7,7 @@ use podcov_profile::model::{
     self, Binary, Component, Coverage, File, Function, Line, Metrics, Ratio,
 };
 use podcov_profile::names::{Kind, Language};
+use podcov_profile::reach::Reach;
 
 pub fn ratio<I: IntoIterator<Item = u64>>(counts: I) -> Ratio {
     counts.into_iter().fold(Ratio::default(), |mut sum, count| {
@@ -44,6 +45,7 @@ pub fn file(
                     .filter(|l| (start..=end).contains(&l.number))
                     .map(|l| l.count),
             ),
+            ..Function::default()
         })
         .collect();
     let native = ratio(lines.iter().map(|line| line.count));
@@ -62,6 +64,7 @@ pub fn file(
         metrics,
         lines,
         functions,
+        branches: vec![],
     }
 }
 
@@ -71,6 +74,7 @@ pub fn binary(name: &str, identity: &str, files: Vec<File>) -> Binary {
         identity: identity.parse::<Identity>().unwrap(),
         profiles: 2,
         files,
+        reach: Reach::new(),
     }
 }
 
