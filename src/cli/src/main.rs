@@ -8,6 +8,7 @@ mod args;
 mod command;
 mod config;
 mod e2e;
+mod evidence;
 mod exit;
 mod go_profiles;
 mod host;
@@ -65,7 +66,15 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Test(args) => command::single::test(global, &args.e2e)?,
         Command::Stop => command::single::stop(global)?,
         Command::Collect => command::single::collect(global)?,
-        Command::Merge(args) => command::single::merge(global, args.cargo_llvm_cov.as_deref())?,
+        Command::Merge(args) if args.paths.is_empty() => {
+            command::single::merge(global, args.cargo_llvm_cov.as_deref())?
+        }
+        Command::Merge(args) => command::merge::merge(global, args)?,
+        Command::Export(_) => Exit::Fine,
+        Command::Show(_) => Exit::Fine,
+        Command::Summary(_) => Exit::Fine,
+        Command::Diff(_) => Exit::Fine,
+        Command::Inspect(_) => Exit::Fine,
         Command::Report(args) => command::single::report(global, args.format)?,
         Command::Gate => command::single::gate(global)?,
         Command::Env(args) => command::env::env(args)?,

@@ -146,7 +146,7 @@ fn find(data: &[u8], needle: &[u8]) -> bool {
     data.windows(needle.len()).any(|window| window == needle)
 }
 
-fn arch(arch: object::Architecture) -> String {
+pub(crate) fn arch(arch: object::Architecture) -> String {
     use object::Architecture as A;
     match arch {
         A::X86_64 => "x86_64".to_owned(),

@@ -6,4 +6,5 @@ pub mod env;
 pub mod exec;
 pub mod import;
 pub mod init;
+pub mod merge;
 pub mod single;

@@ -205,33 +205,43 @@ impl Export {
 /// counts only by wrapping. This is what `llvm-cov show` and the DA records of
 /// `-format=lcov` say; a test holds them against each other.
 pub fn lines(segments: &[Segment]) -> Vec<Line> {
-    let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
-        return Vec::new();
-    };
     let mut lines = Vec::new();
-    let mut rest = segments;
+    each_line(segments, |first, last| {
+        let last = last.min(first.number.saturating_add(MAX_LINES));
+        lines.extend((first.number..=last).map(|number| Line { number, ..first }));
+    });
+    lines
+}
+
+/// Goes through the lines that [`lines`] gives, those without a segment of
+/// their own between two segments at once: the first one and the number of the
+/// last.
+pub(crate) fn each_line(segments: &[Segment], mut found: impl FnMut(Line, u32)) {
     let mut wrapping: Option<Segment> = None;
-    let mut number = first.line;
-    while number <= last.line && !rest.is_empty() {
+    let mut rest = segments;
+    while let Some(first) = rest.first() {
+        let number = wrapping.map_or(first.line, |last: Segment| first.line.max(last.line + 1));
+        if let Some(before) = wrapping.filter(|segment| segment.has_count)
+            && before.line.saturating_add(1) < number
+        {
+            let line = Line {
+                number: before.line.saturating_add(1),
+                count: before.count,
+                partial: false,
+            };
+            found(line, number - 1);
+        }
         let here = rest
             .iter()
             .take_while(|segment| segment.line <= number)
             .count();
         let (on_line, later) = rest.split_at(here);
-        lines.extend(line(number, on_line, wrapping));
+        if let Some(line) = line(number, on_line, wrapping) {
+            found(line, number);
+        }
         wrapping = on_line.last().copied().or(wrapping);
         rest = later;
-        let next = later.first().map_or(number, |segment| segment.line);
-        number = number.saturating_add(1);
-        let wraps = |segment: Segment| {
-            segment.has_count && number.saturating_sub(segment.line) <= MAX_LINES
-        };
-        if !wrapping.is_some_and(wraps) {
-            // Nothing wraps into the lines up to the next, so none has code.
-            number = number.max(next);
-        }
     }
-    lines
 }
 
 fn line(number: u32, on_line: &[Segment], wrapping: Option<Segment>) -> Option<Line> {
