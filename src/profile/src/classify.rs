@@ -4,7 +4,7 @@ use crate::error::{Kind, ParseError};
 use crate::go::counters::CounterFile;
 use crate::go::{files, text};
 use crate::ledger::Format;
-use crate::llvm::{indexed, raw};
+use crate::llvm::{indexed, raw, text as proftext};
 use crate::{Identity, Limits};
 
 /// What a file is, and what is wrong with it.
@@ -70,6 +70,9 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
         let read = indexed::read(bytes, &Limits::default());
         let ids = read.map(|read| read.profile.binary_ids.into_iter().collect());
         Some((Format::Profdata, ids))
+    } else if is_profdata_text(promised, bytes) {
+        let read = proftext::read(bytes, &Limits::default());
+        Some((Format::Profdata, read.map(|_| vec![])))
     } else {
         None
     };
@@ -108,6 +111,13 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
         _ => format!("no {} file by its content", word(promised)),
     };
     classified(promised, vec![], Some(Problem::Damaged(problem)))
+}
+
+/// Whether bytes are a profile that `llvm-profdata merge -text` wrote. They have
+/// no magic, so it takes a name that promises a profile, or flags.
+fn is_profdata_text(promised: Format, bytes: &[u8]) -> bool {
+    let is_promised = promised == Format::Profdata;
+    (is_promised || bytes.starts_with(b":") || bytes.starts_with(b"# ")) && proftext::is_text(bytes)
 }
 
 /// The build ids of a raw profile all of whose records are sound.
@@ -165,7 +175,7 @@ fn promised(name: &str) -> Format {
         _ if go.starts_with("covmeta.") => Format::Covmeta,
         _ if go.starts_with("covcounters.") => Format::Covcounters,
         _ if name.ends_with(".profraw") => Format::Profraw,
-        _ if name.ends_with(".profdata") => Format::Profdata,
+        _ if name.ends_with(".profdata") || name.ends_with(".proftext") => Format::Profdata,
         _ if name.ends_with(".out") || name.ends_with(".cov") => Format::Gotext,
         _ => Format::Unknown,
     }

@@ -8,6 +8,7 @@
 mod counting;
 #[path = "hostile/deflate.rs"]
 mod deflate;
+#[allow(dead_code, reason = "each user needs another part")]
 #[path = "../fuzz/src/entries.rs"]
 mod entries;
 #[path = "hostile/forge.rs"]
@@ -280,5 +281,112 @@ fn numbers_of_go_that_never_end() {
         let room = (file.len() - at).min(10);
         let error = refusal(entry, &with(file, at, &[0xff; 10][..room]));
         assert!(error.offset as usize >= at, "{error}");
+    }
+}
+
+/// A covmap of one table of names: zeros, size, zero, version (6 is stored for
+/// 7), then what the table claims.
+fn covmap(table: &[u8]) -> Vec<u8> {
+    let mut section = Vec::new();
+    for number in [0, table.len() as u32, 0, 6] {
+        section.extend(number.to_le_bytes());
+    }
+    section.extend(table);
+    section.resize(section.len().next_multiple_of(8), 0);
+    section
+}
+
+fn program(covmap: Vec<u8>, covfun: Vec<u8>) -> Vec<u8> {
+    let names = chunk(4, 0, b"main");
+    forge::elf(&[
+        ("__llvm_covmap", covmap),
+        ("__llvm_covfun", covfun),
+        ("__llvm_prf_names", names),
+    ])
+}
+
+/// Of `main`, with these bytes of mapping.
+fn covfun(table: &[u8], mapping: &[u8]) -> Vec<u8> {
+    let hash = podcov_profile::llvm::names::hash;
+    let mut section = hash(b"main").to_le_bytes().to_vec();
+    section.extend((mapping.len() as u32).to_le_bytes());
+    section.extend(0x1234u64.to_le_bytes());
+    section.extend(hash(table).to_le_bytes());
+    section.extend(mapping);
+    section.resize(section.len().next_multiple_of(8), 0);
+    section
+}
+
+/// Two names, not compressed: the directory and a file.
+fn two_names() -> Vec<u8> {
+    let mut table = uleb(2);
+    table.extend(uleb(9));
+    table.extend(uleb(0));
+    table.extend(b"\x02/s\x05/s/a.");
+    table
+}
+
+#[test]
+fn a_forged_program_that_does_not_lie_is_read() {
+    let table = two_names();
+    // One file, no expression, one region: a counter, line 1 to 2.
+    let mapping = [1, 1, 0, 1, 1, 1, 1, 1, 2];
+    let bytes = program(covmap(&table), covfun(&table, &mapping));
+    assert_eq!(entries::named("mapping")(&bytes), Ok(()));
+}
+
+#[test]
+fn names_of_files_that_declare_8_gib_or_are_a_bomb() {
+    let mut table = uleb(2);
+    table.extend(chunk(8 << 30, 9, &[0x78; 9]));
+    let error = refusal("mapping", &program(covmap(&table), covfun(&table, &[0; 8])));
+    assert_eq!(error.kind, Kind::TooLarge, "{error}");
+    assert!(error.to_string().contains("8589934592"), "{error}");
+    let (packed, plain) = deflate::bomb(0, 1 << 30);
+    for claimed in [plain as u64, 1 << 20] {
+        let mut table = uleb(2);
+        table.extend(chunk(claimed, packed.len() as u64, &packed));
+        let bytes = program(covmap(&table), covfun(&table, &[0; 8]));
+        let error = refusal("mapping", &bytes);
+        assert!(error.to_string().contains(&claimed.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn mappings_that_claim_files_expressions_and_regions_without_end() {
+    let table = two_names();
+    for claimed in [1u64 << 20, u64::from(u32::MAX), 1 << 40, u64::MAX] {
+        for before in [&[][..], &[1, 1], &[1, 1, 0]] {
+            let mut mapping = before.to_vec();
+            mapping.extend(uleb(claimed));
+            mapping.extend([0; 8]);
+            let read = entries::named("mapping");
+            let bytes = program(covmap(&table), covfun(&table, &mapping));
+            let begin = Instant::now();
+            let (result, peak) = counting::peak_of(|| read(&bytes));
+            assert!(result.is_err(), "{claimed} after {before:?}");
+            assert!(
+                peak < 1 << 20,
+                "{claimed} after {before:?}: {peak} bytes were held"
+            );
+            assert!(begin.elapsed() < Duration::from_secs(5));
+        }
+    }
+}
+
+/// Entities that grow when they are put in: not for us, who know only XML's
+/// own five. And arrays in arrays.
+#[test]
+fn depth_costs_nothing() {
+    let depth = 1 << 20;
+    for text in [
+        "[".repeat(depth),
+        "{\"a\":".repeat(depth),
+        "<a>".repeat(depth),
+    ] {
+        for (name, read) in entries::ENTRIES {
+            let (_, peak) = counting::peak_of(|| read(text.as_bytes()));
+            assert!(peak <= counting::allowed(text.len()), "{name}: {peak}");
+        }
     }
 }

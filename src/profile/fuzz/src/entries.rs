@@ -13,8 +13,16 @@ use podcov_profile::go::meta::{Meta, Misfit, read_meta};
 use podcov_profile::go::report::Report;
 use podcov_profile::go::sum::{Refused, Sum};
 use podcov_profile::go::text;
-use podcov_profile::llvm::{indexed, names, raw, sum};
+use podcov_profile::llvm::coverage::{Coverage, Evidence, Options};
+use podcov_profile::llvm::json::JsonOptions;
+use podcov_profile::llvm::lcov::LcovOptions;
+use podcov_profile::llvm::mapping::{Mapping, Paths};
+use podcov_profile::llvm::profile::Profile;
+use podcov_profile::llvm::{indexed, names, object, raw, sum};
+use podcov_profile::merge::Merge;
+use podcov_profile::store::Store;
 use podcov_profile::{Limits, ParseError, classify, elf};
+use sha2::{Digest, Sha256};
 
 /// What an entry point does with bytes.
 pub type Read = fn(&[u8]) -> Result<(), ParseError>;
@@ -27,9 +35,12 @@ pub const ENTRIES: &[(&str, Read)] = &[
     ("go-text", go_text),
     ("indexed", indexed_profile),
     ("live", live),
+    ("llvm-text", llvm_text),
+    ("mapping", mapping),
     ("names", names_blob),
     ("program", program),
     ("raw", raw_profile),
+    ("store", stored),
 ];
 
 /// The entry point of this name.
@@ -43,9 +54,12 @@ pub fn named(name: &str) -> Read {
 /// The program that counters are read with.
 const META: &[u8] =
     include_bytes!("../../tests/fixtures/go/covmeta.365db558e60f45db96600bc1c17ccd6e");
+/// The program that runs.
+const LIVE_META: &[u8] =
+    include_bytes!("../../tests/fixtures/go-live/covmeta.8e5521eaa6050ffc4493d96397aa5e35");
 
-fn meta() -> Meta {
-    read_meta(META).expect("the fixture is sound")
+fn meta(bytes: &[u8]) -> Meta {
+    read_meta(bytes).expect("the fixture is sound")
 }
 
 fn raw_profile(bytes: &[u8]) -> Result<(), ParseError> {
@@ -68,16 +82,14 @@ fn raw_profile(bytes: &[u8]) -> Result<(), ParseError> {
         let (twice, _) = sum.into_profile(&limits)?;
         if conflicts.is_empty() {
             written_is_read(&profile);
-            let keys = |profile: &podcov_profile::llvm::profile::Profile| {
-                profile.functions.keys().copied().collect::<Vec<_>>()
-            };
+            let keys = |profile: &Profile| profile.functions.keys().copied().collect::<Vec<_>>();
             assert_eq!(keys(&twice), keys(&profile));
         }
     }
     Ok(())
 }
 
-fn written_is_read(profile: &podcov_profile::llvm::profile::Profile) {
+fn written_is_read(profile: &Profile) {
     let written = indexed::write(profile, false);
     if written.unnamed.is_empty() {
         let again = indexed::read(&written.bytes, &Limits::default());
@@ -91,6 +103,87 @@ fn indexed_profile(bytes: &[u8]) -> Result<(), ParseError> {
     if read.conflicts.is_empty() {
         written_is_read(&read.profile);
     }
+    Ok(())
+}
+
+fn llvm_text(bytes: &[u8]) -> Result<(), ParseError> {
+    let limits = Limits::default();
+    let (profile, conflicts) = podcov_profile::llvm::text::read(bytes, &limits)?;
+    if conflicts.is_empty() {
+        written_is_read(&profile);
+        let written = podcov_profile::llvm::text::write(&profile);
+        if written.unnamed.is_empty() {
+            let again = podcov_profile::llvm::text::read(&written.bytes, &limits);
+            let (again, _) = again.expect("what was written can be read");
+            assert_eq!(again.functions, profile.functions);
+        }
+    }
+    Ok(())
+}
+
+/// A program, library, archive or mapping file, to the last number that a
+/// report of it has; nothing of it ran.
+fn mapping(bytes: &[u8]) -> Result<(), ParseError> {
+    let limits = Limits::default();
+    for found in object::read(bytes, "the object", None, &limits)? {
+        let mut file = Vec::new();
+        found.to_mapping_file(&mut file).expect("memory takes it");
+        let again = object::read(&*file, "the mapping file", None, &limits);
+        let again = again.expect("what was written can be read");
+        assert_eq!(again[0].covfun, found.covfun);
+        let mapping = Mapping::read(&found, Paths::default(), &limits).map_err(|error| {
+            // It counts from the start of the section that it names.
+            assert!(error.offset <= error.len, "{error:?}");
+            ParseError {
+                offset: 0,
+                len: bytes.len() as u64,
+                ..error
+            }
+        })?;
+        let profile = Profile::default();
+        let evidence = [Evidence {
+            mappings: &[&mapping],
+            profile: &profile,
+        }];
+        let coverage =
+            Coverage::new(&evidence, &Options::default()).map_err(|error| ParseError {
+                offset: 0,
+                len: bytes.len() as u64,
+                ..error
+            })?;
+        let sink = std::io::sink;
+        coverage
+            .write_json(&JsonOptions::default(), sink())
+            .expect("nothing fails there");
+        coverage
+            .write_lcov(&LcovOptions::default(), sink())
+            .expect("nothing fails there");
+    }
+    Ok(())
+}
+
+fn stored(bytes: &[u8]) -> Result<(), ParseError> {
+    let result = stored_of(bytes);
+    // No change keeps the digest; give what is behind it a chance.
+    let whole = &bytes[..bytes.len().saturating_sub(32)];
+    let mut sound = whole.to_vec();
+    sound.extend(Sha256::digest(whole));
+    let _ = stored_of(&sound);
+    result
+}
+
+fn stored_of(bytes: &[u8]) -> Result<(), ParseError> {
+    let limits = Limits::default();
+    let store = Store::read(bytes, &limits)?;
+    let mut merge = Merge::default();
+    merge.absorb_store(&store);
+    assert!(merge.len() as u64 <= store.len());
+    let pieces = merge.len();
+    merge.absorb_store(&store);
+    assert_eq!(merge.len(), pieces, "the same evidence counts once");
+    let written = merge.write(Vec::new()).expect("memory takes it");
+    Store::read(&written, &limits).expect("what was written can be read");
+    let _ = merge.totals().finish();
     Ok(())
 }
 
@@ -146,7 +239,7 @@ fn covcounters(bytes: &[u8]) -> Result<(), ParseError> {
         }
         Ok::<(), ParseError>(())
     })?;
-    let meta = meta();
+    let meta = meta(META);
     let mut sum = Sum::new(&meta);
     let before = sum.counts().to_vec();
     match sum.add_file(&file) {
@@ -173,7 +266,7 @@ fn live(bytes: &[u8]) -> Result<(), ParseError> {
 
 fn live_of(bytes: &[u8]) -> Result<(), ParseError> {
     let live = Live::parse(bytes)?;
-    let meta = meta();
+    let meta = meta(LIVE_META);
     let seen = live.visit(&meta, |entry| {
         assert!(meta.function(entry.package, entry.function).is_some());
         Ok::<(), Misfit>(())
@@ -190,7 +283,9 @@ fn live_of(bytes: &[u8]) -> Result<(), ParseError> {
 /// The same with the hash of our program and a checksum that is right.
 fn with_checksum(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = bytes.to_vec();
-    bytes.get_mut(16..32)?.copy_from_slice(META.get(24..40)?);
+    bytes
+        .get_mut(16..32)?
+        .copy_from_slice(LIVE_META.get(24..40)?);
     let header = u32::from_le_bytes(bytes.get(12..16)?.try_into().ok()?) as usize;
     let end = header.checked_sub(8).filter(|end| *end >= 16)?;
     let fnv = bytes

@@ -24,4 +24,5 @@ mod segments;
 pub mod sum;
 pub mod summary;
 pub mod symbols;
+pub mod text;
 mod write;

@@ -102,6 +102,18 @@ impl Counts {
         }
     }
 
+    fn add(&mut self, function: FunctionId, other: &Counts) -> Result<(), ShapeConflict> {
+        if self.shape() != other.shape() {
+            return Err(ShapeConflict {
+                function,
+                known: self.shape(),
+                other: other.shape(),
+            });
+        }
+        self.absorb(other);
+        Ok(())
+    }
+
     /// Nothing of it ran.
     pub fn is_zero(&self) -> bool {
         self.counters.iter().all(|count| *count == 0) && self.bitmap.iter().all(|bits| *bits == 0)
@@ -115,14 +127,7 @@ impl Profile {
             None => {
                 self.functions.insert(function, counts);
             }
-            Some(known) if known.shape() == counts.shape() => known.absorb(&counts),
-            Some(known) => {
-                return Err(ShapeConflict {
-                    function,
-                    known: known.shape(),
-                    other: counts.shape(),
-                });
-            }
+            Some(known) => known.add(function, &counts)?,
         }
         Ok(())
     }
@@ -133,10 +138,24 @@ impl Profile {
         &mut self,
         functions: impl IntoIterator<Item = (FunctionId, Counts)>,
     ) -> Vec<ShapeConflict> {
-        let added = functions
-            .into_iter()
-            .map(|(function, counts)| self.add(function, counts));
-        added.filter_map(Result::err).collect()
+        let functions = functions.into_iter();
+        if !self.functions.is_empty() {
+            let added = functions.map(|(function, counts)| self.add(function, counts));
+            return added.filter_map(Result::err).collect();
+        }
+        // A map that is made of sorted pairs at once is smaller and sooner made.
+        let mut functions: Vec<_> = functions.collect();
+        functions.sort_by_key(|(function, _)| *function);
+        let mut conflicts = Vec::new();
+        functions.dedup_by(|(function, counts), (known, sum)| {
+            if function != known {
+                return false;
+            }
+            conflicts.extend(sum.add(*function, counts).err());
+            true
+        });
+        self.functions = functions.into_iter().collect();
+        conflicts
     }
 
     /// Adds another profile. Saturating, commutative and associative as long as

@@ -14,11 +14,13 @@
 //! Source: `collectGlobalObjectNameStrings` in LLVM 22's
 //! `ProfileData/InstrProf.h`; `llvm/docs/InstrProfileFormat.rst`.
 
+mod md5;
+
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
+use ::md5::{Digest, Md5};
 use flate2::{Decompress, FlushDecompress, Status};
-use md5::{Digest, Md5};
 
 use crate::Limits;
 use crate::bytes::{Endian, Reader};
@@ -31,7 +33,10 @@ const SEPARATOR: u8 = 1;
 /// What a profile calls a function: the low 64 bits of the MD5 of its PGO name
 /// (`IndexedInstrProf::ComputeHash`, LLVM 22).
 pub fn hash(name: &[u8]) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = <[u8; 16]>::from(Md5::digest(name));
+    hash_of(Md5::digest(name).into())
+}
+
+fn hash_of([a, b, c, d, e, f, g, h, ..]: [u8; 16]) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
@@ -123,29 +128,36 @@ pub fn each(blob: &[u8], limits: &Limits, mut visit: impl FnMut(&[u8])) -> Resul
             continue;
         }
         let inflater = inflater.get_or_insert_with(|| Decompress::new(true));
-        inflate(inflater, &chunk, &mut plain, blob.len())?;
-        split(&plain, &mut visit);
+        split(
+            inflate(inflater, &chunk, &mut plain, blob.len())?,
+            &mut visit,
+        );
     }
     Ok(())
 }
 
-fn inflate(
+/// Inflates a chunk into `plain`, which only ever grows.
+fn inflate<'a>(
     inflater: &mut Decompress,
     chunk: &Chunk<'_>,
-    plain: &mut Vec<u8>,
+    plain: &'a mut Vec<u8>,
     len: usize,
-) -> Result<(), ParseError> {
+) -> Result<&'a [u8], ParseError> {
     inflater.reset(true);
-    plain.clear();
     // `chunk` has seen to it that the size is within the limits and what
     // deflate can make of the bytes that are there.
-    plain.reserve_exact(chunk.plain as usize);
-    let done = inflater.decompress_vec(chunk.bytes, plain, FlushDecompress::Finish);
-    if matches!(done, Ok(Status::StreamEnd)) && plain.len() as u64 == chunk.plain {
-        return Ok(());
+    let size = chunk.plain as usize;
+    if plain.len() < size {
+        plain.resize(size, 0);
+    }
+    let plain = &mut plain[..size];
+    let done = inflater.decompress(chunk.bytes, plain, FlushDecompress::Finish);
+    let found = inflater.total_out();
+    if matches!(done, Ok(Status::StreamEnd)) && found == chunk.plain {
+        return Ok(plain);
     }
     let found = match done {
-        Ok(Status::StreamEnd) => format!("{} bytes", plain.len()),
+        Ok(Status::StreamEnd) => format!("{found} bytes"),
         Ok(_) => "more, or no end".to_owned(),
         Err(error) => error.to_string(),
     };
@@ -173,6 +185,21 @@ fn split(mut plain: &[u8], visit: &mut impl FnMut(&[u8])) {
     }
 }
 
+/// Calls `visit` with each name of a blob and its [`hash`], in any order.
+///
+/// # Errors
+/// As [`each`].
+pub fn each_hashed(
+    blob: &[u8],
+    limits: &Limits,
+    mut visit: impl FnMut(u64, &[u8]),
+) -> Result<(), ParseError> {
+    let mut batches = md5::Batches::new();
+    each(blob, limits, |name| batches.push(name, &mut visit))?;
+    batches.finish(&mut visit);
+    Ok(())
+}
+
 /// The names of a blob whose hashes are `wanted`, which is sorted. A program
 /// names functions that it has no counters for; they are left out.
 pub(crate) fn wanted(
@@ -180,14 +207,26 @@ pub(crate) fn wanted(
     limits: &Limits,
     wanted: &[u64],
 ) -> Result<BTreeMap<u64, Box<[u8]>>, ParseError> {
+    // Where the hashes that begin with the same bits are, so that only a few
+    // are left to search. Whoever makes up hashes gets a slower search, not a
+    // slow one, which a table of hashes would give him.
+    let bits = usize::BITS - wanted.len().leading_zeros();
+    let prefix = |hash: u64| hash.checked_shr(64 - bits).unwrap_or_default() as usize;
+    let mut starts = vec![0; (1 << bits) + 1];
+    for hash in wanted {
+        starts[prefix(*hash) + 1] += 1;
+    }
+    for at in 1..starts.len() {
+        starts[at] += starts[at - 1];
+    }
     let mut names = Vec::new();
-    each(blob, limits, |name| {
-        let hash = hash(name);
-        if wanted.binary_search(&hash).is_ok() {
+    each_hashed(blob, limits, |hash, name| {
+        let prefix = prefix(hash);
+        let near = &wanted[starts[prefix]..starts[prefix + 1]];
+        if near.binary_search(&hash).is_ok() {
             names.push((hash, name.into()));
         }
     })?;
-    // As one: a map that is built from sorted pairs is half as large.
     Ok(names.into_iter().collect())
 }
 
