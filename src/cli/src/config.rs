@@ -204,6 +204,25 @@ mod tests {
     }
 
     #[test]
+    fn the_nodes_of_kind_have_an_image() {
+        let parse = |provider: &str| {
+            let text = format!(
+                "{HEAD}language = \"go\"\n[cluster]\nprovider = \"{provider}\"\n\
+                 kind_image = \"kindest/node:v1.34.0\"\n"
+            );
+            Config::parse(Path::new("podcov.toml"), &text, "/nowhere".into())
+        };
+        let image = parse("kind").unwrap().file.cluster.kind_image;
+        assert_eq!(image.as_deref(), Some("kindest/node:v1.34.0"));
+        let refused = parse("embedded").unwrap_err();
+        assert!(
+            refused
+                .message
+                .contains("`kind_image` is of a cluster that kind makes")
+        );
+    }
+
+    #[test]
     fn durations_have_a_unit() {
         assert_eq!(duration("90s"), Some(std::time::Duration::from_secs(90)));
         assert_eq!(duration("2h"), Some(std::time::Duration::from_secs(7200)));

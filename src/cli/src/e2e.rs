@@ -20,6 +20,8 @@ pub struct Suite<'a> {
     pub timeout: Duration,
     /// Where its output goes.
     pub log: &'a Path,
+    /// Why it need not go on, once there is a reason.
+    pub end_when: &'a dyn Fn() -> Option<String>,
 }
 
 /// How a suite ended.
@@ -58,6 +60,9 @@ impl Suite<'_> {
             .current_dir(self.directory)
             .timeout(self.timeout)
             .allow_failure()
+            .end_when(self.end_when)
+            // Nobody would be there to end it.
+            .end_with_us()
             .cancel(cancel);
         for (key, value) in self.env {
             run = run.env(key, value);
@@ -201,6 +206,7 @@ mod tests {
             env: vec![("PODCOV_RUN".into(), "r1".into())],
             timeout: Duration::from_secs(20),
             log: &log,
+            end_when: &|| None,
         };
         let outcome = suite.run(&Silent, String::new, &Cancel::new()).unwrap();
         assert_eq!(

@@ -13,7 +13,8 @@ pub enum Exit {
     Usage = 2,
     /// The gate said no.
     Gate = 3,
-    /// Evidence is incomplete where the policy wants it complete.
+    /// Evidence is incomplete where the policy wants it complete, or where a
+    /// rule of the gate hangs on what is lost.
     Incomplete = 4,
     /// The e2e command failed.
     E2e = 5,

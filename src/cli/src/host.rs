@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use podcov_process::shell_word;
 use podcov_profile::bundle::Bundle;
 use podcov_profile::names::Kind;
 
@@ -84,14 +85,14 @@ pub fn put_clients_on_path(
                 script += &format!(
                     "export {}={}\n",
                     key.display(),
-                    quote(&value.to_string_lossy())
+                    shell_word(&value.to_string_lossy())
                 );
             }
-            script += &format!("exec {}", quote(&launcher.to_string_lossy()));
+            script += &format!("exec {}", shell_word(&launcher.to_string_lossy()));
             if let Some(identity) = identity {
-                script += &format!(" --identity {}", quote(&identity));
+                script += &format!(" --identity {}", shell_word(&identity));
             }
-            script += &format!(" -- {} \"$@\"\n", quote(&program.to_string_lossy()));
+            script += &format!(" -- {} \"$@\"\n", shell_word(&program.to_string_lossy()));
             write_program(&dir.join(&binary.name), script.as_bytes())?;
         }
     }
@@ -107,31 +108,4 @@ pub fn put_clients_on_path(
     let folders = std::iter::once(dir).chain(std::env::split_paths(old));
     *old = std::env::join_paths(folders).or_exit(Exit::Fault)?;
     Ok(())
-}
-
-/// `text` as one word of a POSIX shell.
-pub fn quote(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quoted_word_is_what_it_was() {
-        for text in ["", "plain", "two words", "it's", "$HOME `x` \"y\" \\"] {
-            let script = format!("printf %s {}", quote(text));
-            let done = podcov_process::Run::new("sh")
-                .arg("-c")
-                .arg(script)
-                .run()
-                .unwrap();
-            assert_eq!(done.text(), text);
-        }
-    }
 }

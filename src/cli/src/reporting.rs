@@ -124,6 +124,15 @@ pub fn verdict(session: &Session, judgement: &report::Judgement, to: To) -> Resu
             ))
         }
         report::Verdict::Incomplete => {
+            if !judgement.is_beyond_policy() {
+                let (open, all) = (judgement.open().count(), judgement.outcomes.len());
+                let message = format!(
+                    "gate: no verdict on {open} of {all} rules: only lost evidence could meet them"
+                );
+                return Err(Failure::new(Exit::Incomplete, message).help(
+                    "the ledger says what was lost and why; a lower `min` can be met by what is proven",
+                ));
+            }
             let losses = usize::try_from(judgement.losses).unwrap_or(usize::MAX);
             let lost = count(losses, "piece");
             let message = format!("evidence is incomplete: {lost} of it lost");

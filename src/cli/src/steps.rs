@@ -2,7 +2,6 @@
 //! line. `run.rs` and the commands of the same names put them together.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,13 +21,15 @@ use podcov_profile::model::Coverage;
 use podcov_profile::names::Language;
 
 use crate::config;
-use crate::e2e::Suite;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::print::To;
 use crate::session::Session;
 use crate::ui::{count, human_bytes, human_time};
 
 mod component;
+mod suite;
+
+pub use suite::test;
 
 /// The first line of a run.
 pub fn headline(session: &Session) {
@@ -133,6 +134,7 @@ pub fn cluster(session: &Session, keep: bool) -> Result<Box<dyn Cluster>, Failur
         .kind_config
         .as_ref()
         .map(|path| session.config.path(path));
+    settings.kind_image = typed.kind_image.clone();
     provider::select(settings).or_exit(Exit::Cluster)
 }
 
@@ -379,76 +381,6 @@ pub fn deploy(
     let deployed = deployed.or_exit(Exit::Cluster)?;
     write_json_atomic(&session.run.deployed_json(), &deployed).or_exit(Exit::Fault)?;
     Ok(deployed)
-}
-
-/// Runs the e2e command.
-pub fn test(
-    session: &Session,
-    cluster: &dyn Cluster,
-    bundles: &[Bundle],
-    watcher: Option<&Watcher>,
-    instead: &[OsString],
-) -> Result<(), Failure> {
-    let typed = &session.config.file.e2e;
-    let command: Vec<OsString> = match instead {
-        [] => typed.command.iter().map(OsString::from).collect(),
-        words => words.to_vec(),
-    };
-    if command.is_empty() {
-        session
-            .ui
-            .say("  ! e2e         there is no `[e2e] command`; nothing exercises the composition");
-        return Ok(());
-    }
-    let step = session.ui.step("e2e", "starting");
-    let logs = session.run.logs();
-    fs_err::create_dir_all(&logs).or_exit(Exit::Fault)?;
-    let log = logs.join("e2e.log");
-    let directory = match &typed.directory {
-        Some(dir) => session.config.path(dir.get_ref()),
-        None => session.config.root.clone(),
-    };
-    let mut env = cluster.environment().or_exit(Exit::Cluster)?;
-    crate::host::put_clients_on_path(session, bundles, &mut env)?;
-    env.push(("PODCOV_RUN".into(), session.run.id().into()));
-    env.push(("PODCOV_RUN_DIR".into(), session.run.path.clone().into()));
-    env.extend(
-        typed
-            .env
-            .iter()
-            .map(|(key, value)| (key.into(), value.into())),
-    );
-    let size = podcov_cluster::collect::size::EvidenceSize::start(&session.run.evidence());
-    let beside = || {
-        let pods = watcher.map_or(String::new(), |w| format!(" · pods {}", w.live().pods));
-        format!("{pods} · evidence {}", human_bytes(size.bytes()))
-    };
-    let suite = Suite {
-        command: &command,
-        directory: &directory,
-        env,
-        timeout: session.config.e2e_timeout,
-        log: &log,
-    };
-    let outcome = suite.run(&step, beside, &session.cancel);
-    match &outcome {
-        // A script names no tests.
-        Ok(outcome) if outcome.good && outcome.passed == 0 => step.done("the command succeeded"),
-        Ok(outcome) if outcome.good => step.done(format!("{} passed", outcome.passed)),
-        Ok(outcome) => step.fail(format!(
-            "{} passed, {} failed: {}",
-            outcome.passed,
-            outcome.failed.len(),
-            outcome.failed.join(", ")
-        )),
-        Err(_) => step.fail("did not end by itself"),
-    }
-    let outcome = outcome.or_exit(Exit::E2e)?;
-    if outcome.good {
-        return Ok(());
-    }
-    Err(Failure::new(Exit::E2e, "the e2e command failed")
-        .help(format!("its output is in {}", log.display())))
 }
 
 /// Stops the composition and saves its logs.

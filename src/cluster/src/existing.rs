@@ -4,10 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kube::config::Kubeconfig;
-use podcov_process::{Cancel, Progress, Run, find_program};
+use podcov_process::{Cancel, Progress, Run};
 
-use crate::embedded::own_kubectl;
-use crate::kind::any_kubectl;
+use crate::kind::{any_kubectl, ensure_kubectl};
 use crate::provider::{Cluster, Error, EvidenceDir, ImageLoad, Provider, Settings, State, Status};
 use crate::{api, embedded};
 
@@ -98,9 +97,7 @@ impl Cluster for Existing {
     }
 
     fn up(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<(), Error> {
-        if find_program("kubectl").is_none() {
-            own_kubectl(progress, cancel)?;
-        }
+        ensure_kubectl(progress, cancel)?;
         if !self.evidence.local.is_dir() {
             return Err(Error::Other(format!(
                 "expected the folder {} that the nodes have at {}, found none on this machine; \

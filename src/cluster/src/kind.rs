@@ -151,9 +151,7 @@ impl Cluster for Kind {
 
     fn up(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<(), Error> {
         needs()?;
-        if find_program("kubectl").is_none() {
-            own_kubectl(progress, cancel)?;
-        }
+        ensure_kubectl(progress, cancel)?;
         fs::create_dir_all(&self.evidence).map_err(Error::io("make", &self.evidence))?;
         fs::set_permissions(&self.evidence, fs::Permissions::from_mode(0o1777))
             .map_err(Error::io("open for all users", &self.evidence))?;
@@ -257,6 +255,14 @@ impl Cluster for Kind {
     fn architecture(&self) -> Result<String, Error> {
         api::architecture(&self.name, &self.kubeconfig(), None)
     }
+}
+
+/// Builds a kubectl where the machine has none.
+pub(crate) fn ensure_kubectl(progress: &dyn Progress, cancel: &Cancel) -> Result<(), Error> {
+    if find_program("kubectl").is_none() {
+        own_kubectl(progress, cancel)?;
+    }
+    Ok(())
 }
 
 /// The machine's kubectl, or ours.

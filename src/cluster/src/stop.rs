@@ -39,6 +39,10 @@ const ASK: Duration = Duration::from_secs(3);
 /// custom resources are gone.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How much later than its own time a pod may end: kubelet has to kill it and
+/// tell the API server.
+const MARGIN: Duration = Duration::from_secs(2);
+
 /// What became of the pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stopped {
@@ -427,40 +431,83 @@ impl Stop<'_> {
         }
     }
 
-    /// Removes by force what is left when its own time to end is over.
+    /// Removes by force what outlived its own time to end. What nobody could
+    /// ask to end so far is asked first, like everything else.
     async fn force(&mut self, left: Vec<Pod>) -> Result<(), Error> {
-        for pod in &left {
-            let Some(found) = self.find(pod).await? else {
+        let mut ending = Vec::new();
+        for pod in left {
+            match self.time_to_end(&pod).await? {
+                Asked::Ends(time) => ending.push((pod, Instant::now() + time + MARGIN)),
+                Asked::Gone => self.watcher.mark_gone(&pod.uid),
+                // Why was told when it was asked.
+                Asked::Refused => self.note(format!("pod {} is still there", pod_label(&pod))),
+            }
+        }
+        let mut forced = Vec::new();
+        for (pod, deadline) in ending {
+            let one = std::slice::from_ref(&pod);
+            let time = deadline.saturating_duration_since(Instant::now());
+            if self.wait_gone(one, time).await?.is_empty() {
+                continue;
+            }
+            if self.find(&pod).await?.is_none() {
                 self.watcher.mark_gone(&pod.uid);
                 continue;
-            };
-            // The API server writes there when the time will be over.
-            if let Some(end) = &found.metadata.deletion_timestamp {
-                let over = end.0.duration_since(jiff::Timestamp::now());
-                let over = Duration::try_from(over).unwrap_or_default();
-                let one = std::slice::from_ref(pod);
-                if self
-                    .wait_gone(one, over + Duration::from_secs(2))
-                    .await?
-                    .is_empty()
-                {
-                    continue;
-                }
             }
-            let label = format!("{}/{}", pod.namespace, pod.name);
+            let label = pod_label(&pod);
             self.note(format!(
                 "pod {label} did not end in its time and was removed by force"
             ));
             self.done.forced.push(label);
-            self.delete_pod(pod, &DeleteParams::default().grace_period(0))
+            self.delete_pod(&pod, &DeleteParams::default().grace_period(0))
                 .await?;
+            forced.push(pod);
         }
-        let left = self.wait_gone(&left, Duration::from_secs(10)).await?;
-        for pod in left {
-            self.note(format!("pod {}/{} is still there", pod.namespace, pod.name));
+        for pod in self.wait_gone(&forced, Duration::from_secs(10)).await? {
+            self.note(format!("pod {} is still there", pod_label(&pod)));
         }
         Ok(())
     }
+
+    /// Asks the pod to end if nobody has, and says how long it may still take.
+    async fn time_to_end(&mut self, pod: &Pod) -> Result<Asked, Error> {
+        let Some(mut found) = self.find(pod).await? else {
+            return Ok(Asked::Gone);
+        };
+        let is_asked = found.metadata.deletion_timestamp.is_some();
+        if !is_asked {
+            self.delete_pod(pod, &DeleteParams::default()).await?;
+            let Some(again) = self.find(pod).await? else {
+                return Ok(Asked::Gone);
+            };
+            found = again;
+        }
+        // The API server writes there when the time will be over.
+        let Some(end) = &found.metadata.deletion_timestamp else {
+            return Ok(Asked::Refused);
+        };
+        let own = found.metadata.deletion_grace_period_seconds.unwrap_or(0);
+        let own = Duration::from_secs(u64::try_from(own).unwrap_or(0));
+        if !is_asked {
+            // Without a clock that the two of us would have to agree on.
+            return Ok(Asked::Ends(own));
+        }
+        let over = end.0.duration_since(jiff::Timestamp::now());
+        let over = Duration::try_from(over).unwrap_or_default();
+        Ok(Asked::Ends(over.min(own)))
+    }
+}
+
+/// What a pod says to being asked to end.
+enum Asked {
+    /// It may take this long.
+    Ends(Duration),
+    Gone,
+    Refused,
+}
+
+fn pod_label(pod: &Pod) -> String {
+    format!("{}/{}", pod.namespace, pod.name)
 }
 
 fn label(crd: &Crd, meta: &ObjectMeta) -> String {
@@ -509,3 +556,7 @@ pub(crate) fn resource(kind: &str) -> Option<ApiResource> {
     let gvk = GroupVersionKind::gvk(group, "v1", kind);
     Some(ApiResource::from_gvk_with_plural(&gvk, plural))
 }
+
+#[cfg(test)]
+#[path = "stop/tests.rs"]
+mod tests;

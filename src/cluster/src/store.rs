@@ -70,23 +70,12 @@ pub fn write_json_atomic(path: &Path, value: &impl Serialize) -> Result<(), Erro
     write_atomic(path, &bytes)
 }
 
-/// Writes `bytes` to `path`, all or nothing: to a temporary file in the same
-/// folder, flushed to the disk, renamed, and the folder flushed, too. Makes
-/// the folder if it is not there.
+/// Writes `bytes` to `path`, all or nothing. Makes the folder if it is not
+/// there.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let dir = dir.unwrap_or(Path::new("."));
+    let dir = podcov_process::folder_of(path);
     fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
-    let write = || {
-        let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(dir)?;
-        file.write_all(bytes)?;
-        file.as_file()
-            .set_permissions(fs::Permissions::from_mode(0o644))?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(Error::io("write", path))
+    podcov_process::write_atomic(path, bytes).map_err(Error::io("write", path))
 }
 
 /// Reads JSON that [`write_json_atomic`] wrote.

@@ -83,7 +83,7 @@ impl Watcher {
         Ok(watcher)
     }
 
-    fn over(
+    pub(crate) fn over(
         runtime: tokio::runtime::Runtime,
         client: Client,
         run: &str,

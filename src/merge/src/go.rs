@@ -1,5 +1,8 @@
 //! Go: `go tool covdata`, and text profiles of programs made by `go test -c`.
 
+mod fit;
+mod functions;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,11 +10,13 @@ use std::path::{Path, PathBuf};
 use podcov_process::{Error as RunError, Run};
 use podcov_profile::go::files::{self, Counters, Meta, Name};
 use podcov_profile::go::lines::{Placed, functions, lines, measure, statements};
-use podcov_profile::go::text::{Block, Profile, Span};
+use podcov_profile::go::text::Profile;
 use podcov_profile::ledger::{Fate, Format};
 use podcov_profile::model::{Binary, File, Function, Metrics, Ratio};
 use podcov_profile::reach::Reach;
 
+use self::fit::Fit;
+use self::functions::functions_from_source;
 use crate::evidence::{Build, Piece, decide, refuse};
 use crate::rust::from;
 use crate::tools::{command_line, find_go};
@@ -27,13 +32,19 @@ struct Counted<'p> {
 
 pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error> {
     let binary = &work.bundle.binaries[build.binary];
-    let metas = read_metas(work, build)?;
-    let texts = read_texts(work, build)?;
+    let metas = bundled_metas(work, build)?;
+    let texts = read_texts(work, build, &metas)?;
+    let metas = read_metas(work, build, metas)?;
     let counted = read_counters(work, build, &metas)?;
     let counted = drop_superseded(work, counted, &texts);
+    let (profile, counters) = merge_binary(work, &metas, counted)?;
+    let mut said = Vec::new();
+    let (profile, texts) = merge_texts(work, profile, texts, &mut said)?;
     let mut commands = Vec::new();
-    let (profile, counters) = merge_binary(work, &metas, counted, &mut commands)?;
-    let (profile, texts) = merge_texts(work, profile, texts, &mut commands)?;
+    if !metas.is_empty() {
+        commands = covdata_commands(counters > 0 || texts == 0);
+    }
+    commands.append(&mut said);
     let files = match &profile {
         Some(profile) => {
             write_atomic(&work.out.join("profile.txt"), profile.to_text().as_bytes())?;
@@ -61,8 +72,8 @@ pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error>
 
 type Metas = BTreeMap<String, (Meta, Vec<u8>)>;
 
-/// The meta-data of the build: the bundle's, else what its processes left.
-fn read_metas(work: &mut Work<'_>, build: &Build) -> Result<Metas, Error> {
+/// The meta-data that the bundle has of the build.
+fn bundled_metas(work: &Work<'_>, build: &Build) -> Result<Metas, Error> {
     let mut metas = Metas::new();
     let binary = &work.bundle.binaries[build.binary];
     let known = [&build.identity]
@@ -81,6 +92,11 @@ fn read_metas(work: &mut Work<'_>, build: &Build) -> Result<Metas, Error> {
             metas.insert(meta.hash.clone(), (meta, bytes));
         }
     }
+    Ok(metas)
+}
+
+/// The meta-data of the build: the bundle's, and what its processes left.
+fn read_metas(work: &mut Work<'_>, build: &Build, mut metas: Metas) -> Result<Metas, Error> {
     for piece in build
         .pieces
         .iter()
@@ -219,23 +235,45 @@ fn includes(later: &Counters, earlier: &Counters) -> bool {
 fn read_texts<'p>(
     work: &mut Work<'_>,
     build: &'p Build,
+    bundled: &Metas,
 ) -> Result<Vec<(&'p Piece, Profile)>, Error> {
     let mut texts = Vec::new();
+    let src = work.bundle_dir.join("src");
+    let metas = bundled.values().map(|(meta, _)| meta);
+    let mut fit = Fit::new(metas, &work.bundle.sources, &src);
     for piece in build
         .pieces
         .iter()
         .filter(|piece| piece.format == Format::Gotext)
     {
         let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
-        match Profile::parse(&bytes) {
+        let read = Profile::parse(&bytes).map_err(|error| error.to_string());
+        match read.and_then(|profile| fit.check(&profile).map(|()| profile)) {
             Ok(profile) => texts.push((piece, profile)),
-            Err(error) => {
-                let reason = error.to_string();
+            Err(reason) => {
                 refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
             }
         }
     }
     Ok(texts)
+}
+
+const MERGE: [&str; 5] = ["merge", "-i", "covdata", "-o", "merged"];
+const TEXTFMT: [&str; 5] = ["textfmt", "-i", "merged", "-o", "covdata.txt"];
+
+/// What gives the same numbers by hand. Where all that counts is in text
+/// profiles, `covdata` knows of none of it, and its percentages would be wrong.
+fn covdata_commands(with_numbers: bool) -> Vec<String> {
+    let mut all: Vec<&[&str]> = vec![&MERGE, &TEXTFMT];
+    if with_numbers {
+        all.extend([
+            &["percent", "-i", "merged"] as &[&str],
+            &["func", "-i", "merged"],
+        ]);
+    }
+    all.into_iter()
+        .map(|args| command_line(Path::new("go"), &[&["tool", "covdata"], args].concat()))
+        .collect()
 }
 
 /// Merges counters with `go tool covdata`; gives the text profile it makes of
@@ -244,14 +282,13 @@ fn merge_binary(
     work: &mut Work<'_>,
     metas: &Metas,
     mut counted: Vec<Counted<'_>>,
-    commands: &mut Vec<String>,
 ) -> Result<(Option<Profile>, usize), Error> {
     if metas.is_empty() {
         return Ok((None, 0));
     }
     let go = find_go()?;
     stage(work, metas, &counted)?;
-    let merged = covdata(work, &go, &["merge", "-i", "covdata", "-o", "merged"])?;
+    let merged = covdata(work, &go, &MERGE)?;
     if let Err(error) = merged {
         // Our reader is stricter than Go's, so this says that Go's changed.
         let bad = find_bad(work, &go, metas, &counted)?;
@@ -271,7 +308,7 @@ fn merge_binary(
         }
         counted.retain(|c| !bad.iter().any(|(path, _)| c.piece.path == *path));
         stage(work, metas, &counted)?;
-        covdata(work, &go, &["merge", "-i", "covdata", "-o", "merged"])??;
+        covdata(work, &go, &MERGE)??;
     }
     // Go names the result after the time; the same input must give the same.
     let merged = work.out.join("merged");
@@ -291,20 +328,7 @@ fn merge_binary(
         let done = covdata(work, &go, &[command, "-i", "merged"])??;
         write_atomic(&work.out.join(file), &done)?;
     }
-    let textfmt = ["textfmt", "-i", "merged", "-o", "covdata.txt"];
-    covdata(work, &go, &textfmt)??;
-    let merge: &[&str] = &["merge", "-i", "covdata", "-o", "merged"];
-    for args in [
-        merge,
-        &textfmt,
-        &["percent", "-i", "merged"],
-        &["func", "-i", "merged"],
-    ] {
-        commands.push(command_line(
-            Path::new("go"),
-            &[&["tool", "covdata"], args].concat(),
-        ));
-    }
+    covdata(work, &go, &TEXTFMT)??;
     let path = work.out.join("covdata.txt");
     let text = fs::read(&path).map_err(Error::io("read", &path))?;
     let profile = Profile::parse(&text).map_err(|error| Error::Output {
@@ -377,9 +401,7 @@ fn find_bad(
     let mut bad = Vec::new();
     for one in counted {
         stage(work, metas, std::slice::from_ref(one))?;
-        if let Err(RunError::Failed { ended, tail, .. }) =
-            covdata(work, go, &["merge", "-i", "covdata", "-o", "merged"])?
-        {
+        if let Err(RunError::Failed { ended, tail, .. }) = covdata(work, go, &MERGE)? {
             let said = tail.last().map(String::as_str).unwrap_or("it said nothing");
             bad.push((
                 one.piece.path.clone(),
@@ -491,96 +513,4 @@ fn model(work: &mut Work<'_>, profile: &Profile, metas: &Metas) -> Result<Vec<Fi
         work.find("no-sources", text);
     }
     Ok(files)
-}
-
-/// A text profile does not say where functions are; `go tool cover -func` finds
-/// them in the bundle's sources.
-fn functions_from_source(
-    work: &Work<'_>,
-    profile: &Profile,
-    files: &BTreeMap<&str, &str>,
-) -> Result<BTreeMap<String, Vec<Placed>>, Error> {
-    let src = work.bundle_dir.join("src");
-    let src = src.canonicalize().unwrap_or(src);
-    let mut by_path = BTreeMap::new();
-    let mut local = Profile::new(profile.mode);
-    for (file, name) in files {
-        let path = src.join(name);
-        if path.is_file() {
-            let path = path.display().to_string();
-            local
-                .files
-                .insert(path.clone(), profile.files[*file].clone());
-            by_path.insert(path, *file);
-        }
-    }
-    let mut placed = BTreeMap::new();
-    if local.files.is_empty() {
-        return Ok(placed);
-    }
-    let dir = tempfile::tempdir().map_err(Error::io("make", Path::new("a temporary folder")))?;
-    let text = dir.path().join("profile.txt");
-    write_atomic(&text, local.to_text().as_bytes())?;
-    let done = Run::new(find_go()?)
-        .args(["tool", "cover", "-func", "profile.txt"])
-        .current_dir(dir.path())
-        .env("GOWORK", "off")
-        .env_remove("GOFLAGS")
-        .cancel(work.cancel)
-        .run()?;
-    let mut starts: BTreeMap<&str, Vec<(u32, String)>> = BTreeMap::new();
-    let text = done.text();
-    for line in text.lines() {
-        // `/path/file.go:12:<tabs>Name<tabs>50.0%`
-        let Some((place, rest)) = line.split_once(":\t") else {
-            continue;
-        };
-        let Some((path, number)) = place.rsplit_once(':') else {
-            continue;
-        };
-        let (Some(file), Ok(number)) = (by_path.get(path), number.parse()) else {
-            continue;
-        };
-        let name = rest
-            .split('\t')
-            .find(|word| !word.is_empty())
-            .unwrap_or_default();
-        starts
-            .entry(file)
-            .or_default()
-            .push((number, name.to_owned()));
-    }
-    for (file, mut starts) in starts {
-        starts.sort();
-        let blocks = &profile.files[file];
-        let ends = starts
-            .iter()
-            .skip(1)
-            .map(|(next, _)| *next)
-            .chain([u32::MAX]);
-        let place =
-            |((start, name), next): (&(u32, String), u32)| place(blocks, *start, next, name);
-        placed.insert(
-            file.to_owned(),
-            starts.iter().zip(ends).filter_map(place).collect(),
-        );
-    }
-    Ok(placed)
-}
-
-/// A function by its first line and that of the one behind it.
-fn place(blocks: &BTreeMap<Span, Block>, start: u32, next: u32, name: &str) -> Option<Placed> {
-    let mut own = blocks
-        .keys()
-        .filter(|span| span.start_line >= start && (span.start_line < next || start == next));
-    let first = *own.next()?;
-    let end = own.map(|span| span.end_line).fold(first.end_line, u32::max);
-    let name = name.to_owned();
-    let function = Function {
-        name,
-        start,
-        end,
-        ..Function::default()
-    };
-    Some(Placed { function, first })
 }

@@ -241,17 +241,6 @@ fn remove_if_there(path: &Path) -> Result<(), Error> {
 
 /// Writes a file all or nothing; makes its folder.
 fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    use std::io::Write;
-    use std::os::unix::fs::PermissionsExt;
-    let dir = path.parent().unwrap_or(Path::new("."));
-    make_dir(dir)?;
-    let write = || {
-        let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(dir)?;
-        file.write_all(bytes)?;
-        file.as_file()
-            .set_permissions(fs::Permissions::from_mode(0o644))?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)
-    };
-    write().map(drop).map_err(Error::io("write", path))
+    make_dir(podcov_process::folder_of(path))?;
+    podcov_process::write_atomic(path, bytes).map_err(Error::io("write", path))
 }

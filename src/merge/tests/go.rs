@@ -361,34 +361,126 @@ fn snapshots_of_one_process_are_not_added_up() {
     }
 }
 
-#[test]
-fn text_profiles_of_test_binaries_are_added_by_build() {
-    let mut test = TestRun::new();
-    let dir = project(&test);
+/// A component made by `go test -c`.
+fn test_binary(test: &mut TestRun) -> (PathBuf, PathBuf, Identity) {
+    let dir = project(test);
     fs::write(dir.join("main_test.go"), TEST).unwrap();
-    go(
-        &dir,
-        &[
-            "test",
-            "-c",
-            "-cover",
-            "-covermode=count",
-            "-coverpkg=./...",
-            "-o",
-            "t",
-            ".",
-        ],
-    );
+    let flags = "test -c -cover -covermode=count -coverpkg=./... -o t .";
+    go(&dir, &flags.split(' ').collect::<Vec<_>>());
     let program = dir.join("t");
     let elf = podcov_profile::elf::read(&fs::read(&program).unwrap()).unwrap();
     let identity = elf.go_build_id.unwrap();
-    test.component(
-        "op",
-        Language::Go,
-        &program,
-        Some(identity.clone()),
-        rules(),
-    );
+    let known = Some(identity.clone());
+    test.component("op", Language::Go, &program, known, rules());
+    (dir, program, identity)
+}
+
+#[test]
+fn a_text_profile_that_cannot_be_of_its_build_is_refused() {
+    // The line added to an honest profile; why it is refused by the length of
+    // the sources, and why by meta-data. None: it is believed.
+    let cases = [
+        (
+            "example.org/op/queue/queue.go:900.2,901.3 7 1\n",
+            Some(
+                "block 900.2,901.3 of example.org/op/queue/queue.go lies beyond the end of its source, which has 33 lines",
+            ),
+            Some(
+                "block 900.2,901.3 of example.org/op/queue/queue.go is not in the meta-data of its build",
+            ),
+        ),
+        (
+            "example.org/op/queue/queue.go:1.1,2.2 7 1\n",
+            None,
+            Some(
+                "block 1.1,2.2 of example.org/op/queue/queue.go is not in the meta-data of its build",
+            ),
+        ),
+        (
+            "example.org/op/other.go:1.1,2.2 7 1\n",
+            None,
+            Some(
+                "it names `example.org/op/other.go`, which the meta-data of its build does not know",
+            ),
+        ),
+        ("", None, None),
+    ];
+    for with_meta in [false, true] {
+        let mut test = TestRun::new();
+        let (_, program, identity) = test_binary(&mut test);
+        if with_meta {
+            let life = tempfile::tempdir().unwrap();
+            let mut command = Command::new(&program);
+            let out = life.path().join("coverage.out");
+            command.arg(format!("-test.coverprofile={}", out.display()));
+            command.arg(format!("-test.gocoverdir={}", life.path().display()));
+            run(&mut command);
+            let names = fs::read_dir(life.path()).unwrap();
+            let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let name = names.into_iter().find(|name| name.starts_with("covmeta."));
+            let name = name.unwrap();
+            let meta = test.path("bundle/op/meta");
+            fs::create_dir_all(&meta).unwrap();
+            fs::copy(life.path().join(&name), meta.join(&name)).unwrap();
+            let hash = name.strip_prefix("covmeta.").unwrap().to_owned();
+            test.components[0].0.binaries[0].other_identities = vec![Identity::Covmeta(hash)];
+        }
+        for (line, ..) in cases {
+            let life = test.incarnation("op");
+            test.ledger.incarnations.last_mut().unwrap().identity = Some(identity.clone());
+            let text = life.join("coverage.out");
+            let flag = format!("-test.coverprofile={}", text.display());
+            run(Command::new(&program).arg(flag));
+            let honest = fs::read_to_string(&text).unwrap();
+            fs::write(&text, honest + line).unwrap();
+        }
+        // A block that is there, and claims more statements.
+        let last = test.ledger.incarnations.last().unwrap();
+        let honest = format!(
+            "evidence/test/op_{}/main/{}",
+            last.pod_uid,
+            last.id.as_ref().unwrap()
+        );
+        let honest = fs::read_to_string(test.path(&honest).join("coverage.out")).unwrap();
+        let life = test.incarnation("op");
+        test.ledger.incarnations.last_mut().unwrap().identity = Some(identity.clone());
+        fs::write(
+            life.join("coverage.out"),
+            honest.replacen(" 1 1\n", " 9 1\n", 1),
+        )
+        .unwrap();
+        test.collect();
+        let coverage = test.merge();
+        for (index, (line, by_length, by_meta)) in cases.into_iter().enumerate() {
+            let want = if with_meta { by_meta } else { by_length };
+            let file = &test.ledger.incarnations[index].files[0];
+            let fate = want.map_or(Fate::Merged, |_| Fate::Rejected);
+            assert_eq!(
+                (file.fate, file.reason.as_str()),
+                (fate, want.unwrap_or_default()),
+                "{line}"
+            );
+        }
+        let file = &test.ledger.incarnations[cases.len()].files[0];
+        assert_eq!(file.fate, Fate::Rejected);
+        let reason = if with_meta {
+            "has 9 statements in it, and 1 in the meta-data of its build"
+        } else {
+            "another number of statements"
+        };
+        assert!(file.reason.contains(reason), "{}", file.reason);
+        let binary = &coverage.components[0].binaries[0];
+        let out = test.path("coverage/op").join(binary.identity.dir_name());
+        let commands = fs::read_to_string(out.join("commands.txt")).unwrap();
+        assert!(!commands.contains("covdata percent"), "{commands}");
+        assert!(commands.contains("block by block"), "{commands}");
+    }
+}
+
+#[test]
+fn text_profiles_of_test_binaries_are_added_by_build() {
+    let mut test = TestRun::new();
+    let (dir, program, identity) = test_binary(&mut test);
     let mut texts = Vec::new();
     for args in [&["drain"][..], &[], &["drain"]] {
         let life = test.incarnation("op");

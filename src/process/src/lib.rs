@@ -1,5 +1,6 @@
-//! One runner for every child process podcov starts, and the two things long
-//! work needs beside it: a way to say how far it is and a way to be stopped.
+//! One runner for every child process podcov starts, and what those who use it
+//! need beside it: a way to say how far long work is, a way to be stopped, and
+//! a way to write a file that is whole or not there.
 //!
 //! Children run in a process group of their own, so that Ctrl-C on the
 //! terminal reaches podcov alone and podcov decides what ends when.
@@ -8,7 +9,10 @@
 mod cancel;
 mod progress;
 mod runner;
+mod watchdog;
+mod write;
 
 pub use cancel::{Cancel, Cancelled};
 pub use progress::{Progress, Silent};
-pub use runner::{Error, Finished, Run, find_program};
+pub use runner::{Error, Finished, Run, find_program, shell_word};
+pub use write::{folder_of, write_atomic};

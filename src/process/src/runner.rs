@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::watchdog::Watchdog;
 use crate::{Cancel, Cancelled};
 
 /// How long a child may take over SIGTERM before it gets SIGKILL.
@@ -56,6 +57,14 @@ pub enum Error {
         /// The last lines it wrote.
         tail: Vec<String>,
     },
+    /// It was ended because it could not do its work any more.
+    #[error("`{command}` was ended: {why}")]
+    Ended {
+        /// The command line, escaped for a shell.
+        command: String,
+        /// What [`Run::end_when`] said.
+        why: String,
+    },
     /// The user asked to stop; the child is gone.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -95,6 +104,7 @@ impl Finished {
 }
 
 type LineSink<'a> = Box<dyn FnMut(&str) + Send + 'a>;
+type Reason<'a> = Box<dyn Fn() -> Option<String> + 'a>;
 
 /// A child process to be: program, arguments, environment, and what becomes
 /// of its output.
@@ -105,6 +115,8 @@ pub struct Run<'a> {
     allow_failure: bool,
     input: Option<Vec<u8>>,
     lines: Option<LineSink<'a>>,
+    end_when: Option<Reason<'a>>,
+    outlives: bool,
 }
 
 impl<'a> Run<'a> {
@@ -123,6 +135,8 @@ impl<'a> Run<'a> {
             allow_failure: false,
             input: None,
             lines: None,
+            end_when: None,
+            outlives: true,
         }
     }
 
@@ -165,6 +179,19 @@ impl<'a> Run<'a> {
     /// Ends the child when it takes longer than `limit`.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
+        self
+    }
+
+    /// Ends the child as soon as `reason` gives one; it is asked all the time.
+    pub fn end_when(mut self, reason: impl Fn() -> Option<String> + 'a) -> Self {
+        self.end_when = Some(Box::new(reason));
+        self
+    }
+
+    /// Ends the child's group when this process dies in whatever way, SIGKILL
+    /// included. Needs `sh`.
+    pub fn end_with_us(mut self) -> Self {
+        self.outlives = false;
         self
     }
 
@@ -212,6 +239,25 @@ impl<'a> Run<'a> {
             command: command.clone(),
             source,
         };
+        let watchdog = match self.outlives {
+            true => None,
+            // A child without one runs as well, but is not what was asked for.
+            false => match Watchdog::over(Pid::from_child(&child)) {
+                Ok(watchdog) => Some(watchdog),
+                Err(source) => {
+                    end_group(&mut child).map_err(io)?;
+                    return Err(Error::Start {
+                        program: "sh".to_owned(),
+                        source,
+                    });
+                }
+            },
+        };
+        let ends = Ends {
+            cancel: self.cancel.as_ref(),
+            timeout: self.timeout,
+            reason: self.end_when.take(),
+        };
         let tail = Arc::new(Mutex::new(Vec::<String>::new()));
         let streaming = self.lines.is_some();
         let sink = Mutex::new(self.lines.take());
@@ -225,12 +271,13 @@ impl<'a> Run<'a> {
             }
             let read_out = scope.spawn(|| drain(out, streaming, &sink, &tail, &gone));
             let read_err = scope.spawn(|| drain(err, streaming, &sink, &tail, &gone));
-            let status = wait(&mut child, self.cancel.as_ref(), self.timeout);
+            let status = wait(&mut child, &ends);
             let _ = gone.set(Instant::now());
             let stdout = read_out.join().unwrap_or_default();
             let stderr = read_err.join().unwrap_or_default();
             (status, stdout, stderr)
         });
+        drop(watchdog);
         let tail = std::mem::take(&mut *tail.lock().unwrap_or_else(|e| e.into_inner()));
         match status.map_err(io)? {
             Ended::Itself(status) if status.success() || self.allow_failure => Ok(Finished {
@@ -246,6 +293,7 @@ impl<'a> Run<'a> {
                 tail,
             }),
             Ended::Cancelled => Err(Cancelled.into()),
+            Ended::Reason(why) => Err(Error::Ended { command, why }),
             Ended::Timeout(limit) => Err(Error::Timeout {
                 command,
                 limit,
@@ -255,28 +303,36 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What ends a child before it ends by itself.
+struct Ends<'e, 'a> {
+    cancel: Option<&'e Cancel>,
+    timeout: Option<Duration>,
+    reason: Option<Reason<'a>>,
+}
+
 enum Ended {
     Itself(ExitStatus),
     Cancelled,
+    Reason(String),
     Timeout(Duration),
 }
 
-fn wait(
-    child: &mut Child,
-    cancel: Option<&Cancel>,
-    timeout: Option<Duration>,
-) -> std::io::Result<Ended> {
+fn wait(child: &mut Child, ends: &Ends<'_, '_>) -> std::io::Result<Ended> {
     let begin = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Ended::Itself(status));
         }
-        if cancel.is_some_and(Cancel::is_set) {
+        if ends.cancel.is_some_and(Cancel::is_set) {
             end_group(child)?;
             return Ok(Ended::Cancelled);
         }
-        if let Some(limit) = timeout.filter(|limit| begin.elapsed() > *limit) {
+        if let Some(why) = ends.reason.as_ref().and_then(|reason| reason()) {
+            end_group(child)?;
+            return Ok(Ended::Reason(why));
+        }
+        if let Some(limit) = ends.timeout.filter(|limit| begin.elapsed() > *limit) {
             end_group(child)?;
             return Ok(Ended::Timeout(limit));
         }
@@ -376,7 +432,8 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-fn shell_word(word: &str) -> String {
+/// `word` as one word of a POSIX shell.
+pub fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -452,6 +509,26 @@ mod tests {
         let error = run.timeout(Duration::from_millis(200)).run().unwrap_err();
         assert!(matches!(error, Error::Timeout { .. }));
         assert!(begin.elapsed() < Duration::from_secs(15));
+    }
+
+    #[test]
+    fn a_reason_ends_the_child_and_is_told() {
+        let begin = Instant::now();
+        let reason = || (begin.elapsed() > Duration::from_millis(100)).then(|| "no more".into());
+        let error = Run::new("sleep").arg("60").end_when(reason).run();
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "`sleep 60` was ended: no more"
+        );
+    }
+
+    #[test]
+    fn a_quoted_word_is_what_it_was() {
+        for text in ["", "plain", "two words", "it's", "$HOME `x` \"y\" \\"] {
+            let script = format!("printf %s {}", shell_word(text));
+            let done = Run::new("sh").arg("-c").arg(script).run().unwrap();
+            assert_eq!(done.text(), text);
+        }
     }
 
     #[test]

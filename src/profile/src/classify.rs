@@ -113,6 +113,13 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
     classified(promised, vec![], Some(Problem::Damaged(problem)))
 }
 
+/// Reads counters to their last byte, and keeps none.
+fn counters_hash(bytes: &[u8]) -> Result<String, ParseError> {
+    let file = CounterFile::parse(bytes)?;
+    file.visit(|_| Ok::<(), ParseError>(()))?;
+    Ok(file.hash)
+}
+
 /// Whether bytes are a profile that `llvm-profdata merge -text` wrote. They have
 /// no magic, so it takes a name that promises a profile, or flags.
 fn is_profdata_text(promised: Format, bytes: &[u8]) -> bool {
@@ -135,13 +142,6 @@ fn raw_ids(bytes: &[u8]) -> Result<Vec<Identity>, ParseError> {
         }
     }
     Ok(ids)
-}
-
-/// Reads counters to their last byte, and keeps none.
-fn counters_hash(bytes: &[u8]) -> Result<String, ParseError> {
-    let file = CounterFile::parse(bytes)?;
-    file.visit(|_| Ok::<(), ParseError>(()))?;
-    Ok(file.hash)
 }
 
 /// A file whose name says another build than its content would be paired with

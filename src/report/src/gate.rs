@@ -1,7 +1,9 @@
 //! Thresholds and the verdict on them.
 //!
 //! A rule is compared with the proven, unrounded number: 79.996 is below 80.
-//! Where evidence is lost and the policy wants all of it, there is no verdict.
+//! Where evidence is lost and the policy wants all of it, there is no verdict;
+//! and none on a rule that only what was lost could still meet, whatever the
+//! policy: to bear a loss is not to know what was in it.
 
 use globset::GlobSet;
 use serde::{Deserialize, Serialize};
@@ -60,7 +62,7 @@ pub struct Rule {
 /// How much lost evidence a verdict bears.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Up to this many losses there is a verdict all the same, on what is
+    /// Up to this many losses there is a verdict all the same, as far as it is
     /// proven. 0: the evidence must be complete.
     pub allowed_losses: u64,
 }
@@ -71,9 +73,11 @@ pub struct Policy {
 pub enum Verdict {
     /// Every rule is met.
     Pass,
-    /// A rule is not met (exit status 3).
+    /// A rule is not met, and nothing that was lost could meet it (exit status
+    /// 3).
     Fail,
-    /// More evidence is lost than the policy bears (exit status 4).
+    /// More evidence is lost than the policy bears, or a rule hangs on what is
+    /// lost (exit status 4).
     Incomplete,
 }
 
@@ -193,10 +197,12 @@ pub fn judge(summary: &Summary, rules: &[Rule], policy: Policy) -> Result<Judgem
     };
     let verdict = if losses > policy.allowed_losses {
         Verdict::Incomplete
-    } else if outcomes.iter().all(|outcome| outcome.passed) {
-        Verdict::Pass
-    } else {
+    } else if outcomes.iter().any(Outcome::is_failed) {
         Verdict::Fail
+    } else if outcomes.iter().any(Outcome::is_open) {
+        Verdict::Incomplete
+    } else {
+        Verdict::Pass
     };
     Ok(Judgement {
         schema: crate::SCHEMA,
@@ -458,6 +464,29 @@ impl Judgement {
 
     /// The rules that are not met.
     pub fn failed(&self) -> impl Iterator<Item = &Outcome> {
-        self.outcomes.iter().filter(|outcome| !outcome.passed)
+        self.outcomes.iter().filter(|outcome| outcome.is_failed())
+    }
+
+    /// The rules that only lost evidence could meet.
+    pub fn open(&self) -> impl Iterator<Item = &Outcome> {
+        self.outcomes.iter().filter(|outcome| outcome.is_open())
+    }
+
+    /// Whether more is lost than the policy bears.
+    pub fn is_beyond_policy(&self) -> bool {
+        self.losses > self.allowed_losses
+    }
+}
+
+impl Outcome {
+    /// What is proven does not reach the threshold, and what was lost could.
+    pub fn is_open(&self) -> bool {
+        let lost = self.possible.covered.saturating_sub(self.actual.covered);
+        !self.passed && lost > 0 && lost >= self.missing
+    }
+
+    /// Nothing that was lost could reach the threshold.
+    pub fn is_failed(&self) -> bool {
+        !self.passed && !self.is_open()
     }
 }

@@ -152,6 +152,8 @@ pub fn gate_text(judgement: &Judgement, color: bool) -> String {
         let label = if index == 0 { "gate" } else { "" };
         let mark = if outcome.passed {
             paint("✔", GREEN, color)
+        } else if outcome.is_open() {
+            paint("?", YELLOW, color)
         } else {
             paint("✘", RED, color)
         };
@@ -165,16 +167,25 @@ pub fn gate_text(judgement: &Judgement, color: bool) -> String {
             let _ = writeln!(text, "       {line}");
         }
     }
-    if judgement.verdict == Verdict::Incomplete {
-        let _ = writeln!(
-            text,
-            "{} no verdict: {} lost, {} allowed",
-            paint("!", YELLOW, color),
-            plural(judgement.losses, "piece of evidence", "pieces of evidence"),
-            thousands(judgement.allowed_losses)
-        );
+    if let Some(why) = no_verdict(judgement) {
+        let _ = writeln!(text, "{} no verdict: {why}", paint("!", YELLOW, color));
     }
     text
+}
+
+/// Why there is no verdict, if there is none.
+pub(crate) fn no_verdict(judgement: &Judgement) -> Option<String> {
+    if judgement.verdict != Verdict::Incomplete {
+        return None;
+    }
+    let lost = plural(judgement.losses, "piece of evidence", "pieces of evidence");
+    if judgement.is_beyond_policy() {
+        let allowed = thousands(judgement.allowed_losses);
+        return Some(format!("{lost} lost, {allowed} allowed"));
+    }
+    let open = judgement.open().count() as u64;
+    let hang = plural(open, "rule hangs", "rules hang");
+    Some(format!("{hang} on what is lost, {lost}"))
 }
 
 /// What would make a failed rule pass, line by line.
@@ -192,6 +203,13 @@ fn advice(outcome: &Outcome) -> Vec<String> {
         thousands(outcome.missing),
         metric.word(outcome.missing)
     );
+    let more = match outcome.is_open() {
+        true => format!(
+            "{more}, and up to {} is possible by what was lost",
+            percent(outcome.possible)
+        ),
+        false => more,
+    };
     if outcome.unreached.is_empty() {
         lines.push(more);
         return lines;
@@ -283,12 +301,16 @@ pub fn markdown(summary: &Summary, judgement: Option<&Judgement>) -> String {
                 text,
                 "| {} | {} | {} |",
                 cell(&outcome.rule.to_string()),
-                if outcome.passed { "✔" } else { "✘" },
+                match (outcome.passed, outcome.is_open()) {
+                    (true, _) => "✔",
+                    (_, true) => "?",
+                    _ => "✘",
+                },
                 percent(outcome.actual)
             );
         }
-        if judgement.verdict == Verdict::Incomplete {
-            text.push_str("\nNo verdict: the evidence is incomplete.\n");
+        if let Some(why) = no_verdict(judgement) {
+            let _ = writeln!(text, "\nNo verdict: {why}.");
         }
     }
     if !summary.losses.is_empty() {

@@ -169,6 +169,44 @@ fn lost_evidence_refuses_a_verdict_unless_the_policy_bears_it() {
 }
 
 #[test]
+fn a_rule_that_only_lost_evidence_could_meet_has_no_verdict() {
+    let (coverage, ledger) = websites();
+    let summary = Report::new(&coverage, &ledger, &Filter::default()).summary;
+    // Lines: sitectl 1 of 2, and one of its incarnations is lost;
+    // website-operator 6 of 10, and nothing is lost.
+    let lost = |min| lines(Scope::Component("sitectl".into()), min);
+    let whole = |min| lines(Scope::Component("website-operator".into()), min);
+    let path = |min| {
+        let glob = "sitectl/**".to_owned();
+        let component = None;
+        lines(Scope::Path { glob, component }, min)
+    };
+    let tolerant = Policy { allowed_losses: 1 };
+    let judged = |rules: &[Rule]| judge(&summary, rules, tolerant).unwrap();
+    let proven = judged(&[lost(1.0), whole(1.0)]);
+    assert_eq!(proven.verdict, Verdict::Pass);
+    let all: [&dyn Fn(f64) -> Rule; 2] = [&lost, &path];
+    for rule in all {
+        let open = judged(&[whole(1.0), rule(99.0)]);
+        assert_eq!(open.verdict, Verdict::Incomplete);
+        assert_eq!((open.open().count(), open.failed().count()), (1, 0));
+        let text = gate_text(&open, false);
+        assert!(
+            text.contains("no verdict: 1 rule hangs on what is lost"),
+            "{text}"
+        );
+        assert!(text.contains("up to 100.0 % is possible"), "{text}");
+    }
+    // What is proven to fail fails, and says so beside what is open.
+    let failed = judged(&[lost(99.0), whole(99.0)]);
+    assert_eq!(failed.verdict, Verdict::Fail);
+    assert_eq!((failed.open().count(), failed.failed().count()), (1, 1));
+    // Where all evidence is demanded, its loss is the first thing to know.
+    let strict = judge(&summary, &[whole(99.0)], Policy::default()).unwrap();
+    assert_eq!(strict.verdict, Verdict::Incomplete);
+}
+
+#[test]
 fn gate_json_is_as_it_was_and_reads_back() {
     let (coverage, _) = websites();
     let scope = Scope::Path {

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
-use kube::{Client, Config, Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use website_api::{Website, condition, find_condition, is_true};
@@ -58,7 +58,7 @@ impl Debug for Failure {
 
 impl World {
     async fn make(name: &str) -> anyhow::Result<Self> {
-        let mut config = Config::infer()
+        let mut config = website_api::connect::config()
             .await
             .context("no cluster; KUBECONFIG must name one with the composition deployed")?;
         // It would take a website's 503 for the API server's, and obey its Retry-After.

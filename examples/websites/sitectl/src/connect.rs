@@ -1,7 +1,7 @@
 //! The way to the cluster and to one website.
 
 use anyhow::{Context, anyhow};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use website_api::Website;
 
 /// A cluster and a namespace in it.
@@ -15,7 +15,7 @@ pub struct Connection {
 impl Connection {
     /// Finds the cluster as kubectl does, or from inside a pod.
     pub async fn open(namespace: Option<String>) -> anyhow::Result<Self> {
-        let config = Config::infer()
+        let config = website_api::connect::config()
             .await
             .context("could not find a cluster; set KUBECONFIG")?;
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());

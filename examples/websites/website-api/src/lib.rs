@@ -1,10 +1,11 @@
 //! The API of the websites composition: the types that the operator serves and clients use.
 //!
-//! Nothing in here talks to a cluster. [`Website`] is owned by `website-operator`,
+//! Nothing in here talks to a cluster; [`connect`] only finds it. [`Website`] is owned by `website-operator`,
 //! [`Certificate`] by `certificate-operator`, whose Go types are the source of its schema.
 
 mod certificate;
 mod conditions;
+pub mod connect;
 mod duration;
 mod website;
 

@@ -7,10 +7,10 @@ use podcov_cluster::provider::State;
 
 use crate::args::{Cluster, Global};
 use crate::exit::{Exit, Failure, OrExit};
-use crate::host::quote;
 use crate::print;
 use crate::session::{Session, Which};
 use crate::steps;
+use podcov_process::shell_word;
 
 /// Runs the command.
 pub fn cluster(global: &Global, command: &Cluster) -> Result<Exit, Failure> {
@@ -32,7 +32,7 @@ pub fn cluster(global: &Global, command: &Cluster) -> Result<Exit, Failure> {
                 print::out(format_args!(
                     "export {}={}\n",
                     key.display(),
-                    quote(&value.to_string_lossy())
+                    shell_word(&value.to_string_lossy())
                 ))?;
             }
         }

@@ -8,9 +8,9 @@ use podcov_profile::names;
 
 use crate::args::{Env, Language};
 use crate::exit::{Exit, Failure, OrExit};
-use crate::host::quote;
 use crate::interrupt::on_interrupt;
 use crate::print;
+use podcov_process::shell_word;
 
 /// Runs the command.
 pub fn env(args: &Env) -> Result<Exit, Failure> {
@@ -34,7 +34,7 @@ pub fn env(args: &Env) -> Result<Exit, Failure> {
     let cancel = Cancel::new();
     on_interrupt(&cancel);
     for (key, value) in podcov_build::env(language, &out, &options, &cancel).or_exit(Exit::Build)? {
-        print::out(format_args!("export {key}={}\n", quote(&value)))?;
+        print::out(format_args!("export {key}={}\n", shell_word(&value)))?;
     }
     Ok(Exit::Fine)
 }

@@ -72,16 +72,21 @@ pub fn test(global: &Global, e2e: &[OsString]) -> Result<Exit, Failure> {
     let cluster = steps::cluster_there(&session)?;
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
     let tested = steps::test(&session, cluster.as_ref(), &bundles, Some(&watcher), e2e);
-    remember(&session, watcher.finish())?;
+    let seen = watcher.finish();
+    let is_lost = seen.lost.is_some();
+    remember(&session, seen)?;
     // That a suite fails without its cluster says nothing of the suite.
-    let gone = tested.is_err() && !session.cancel.is_set() && !steps::is_cluster_up(&session)?;
-    tested.map(|()| Exit::Fine).map_err(|failure| match gone {
-        true => Failure::new(
-            Exit::Cluster,
-            format!("the cluster went away; {}", failure.message),
-        ),
-        false => failure,
-    })
+    let is_gone = || is_lost || !steps::is_cluster_up(&session).unwrap_or(false);
+    let is_told = |failure: &Failure| failure.exit == Exit::Cluster || session.cancel.is_set();
+    tested
+        .map(|()| Exit::Fine)
+        .map_err(|failure| match !is_told(&failure) && is_gone() {
+            true => Failure::new(
+                Exit::Cluster,
+                format!("the cluster went away; {}", failure.message),
+            ),
+            false => failure,
+        })
 }
 
 /// `podcov stop`.

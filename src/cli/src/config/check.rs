@@ -160,6 +160,13 @@ fn check_cluster(cluster: &Cluster, place: &Place<'_>) -> Result<(), Failure> {
             )
             .help("set `provider = \"existing\"`, or leave them out"));
     }
+    let is_kind = matches!(cluster.provider, Provider::Kind | Provider::Auto);
+    if cluster.kind_image.is_some() && !is_kind {
+        let at = place.text.find("[cluster]").unwrap_or(0);
+        return Err(place
+            .failure(at..at, "`kind_image` is of a cluster that kind makes")
+            .help("set `provider = \"kind\"`, or leave it out"));
+    }
     Ok(())
 }
 

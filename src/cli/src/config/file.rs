@@ -197,6 +197,10 @@ pub struct Cluster {
     /// kind: a configuration of your own to start from.
     #[serde(default)]
     pub kind_config: Option<PathBuf>,
+    /// kind: the image of its nodes, which is the version of Kubernetes:
+    /// `kindest/node:v1.34.0`. Default: kind's own.
+    #[serde(default)]
+    pub kind_image: Option<String>,
 }
 
 /// How the composition gets into the cluster.
@@ -264,8 +268,8 @@ pub struct Filter {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
-    /// `tolerate` (default): lost evidence is told; `complete`: it also gives
-    /// exit status 4.
+    /// `tolerate` (default): lost evidence is told, and gives exit status 4
+    /// only where a threshold hangs on it; `complete`: it always does.
     #[serde(default)]
     pub policy: Policy,
 }

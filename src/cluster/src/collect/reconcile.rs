@@ -31,21 +31,31 @@ pub(crate) fn expected(container: &Container) -> Vec<Expected<'_>> {
     all
 }
 
+/// When what wrote a folder began and ended, as far as it says so itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Life {
+    pub(crate) start: Option<Timestamp>,
+    pub(crate) end: Option<Timestamp>,
+}
+
 /// Which start each folder belongs to, by its position in `expected`; folders
 /// are given by the time the launcher began, in order.
 ///
-/// As many folders as starts: one each, in order; no clock is asked. Otherwise
-/// a folder belongs to the start during which it was made, and what is left to
-/// the starts that nobody saw. A start may have several folders, when its
-/// program runs the launcher more than once.
-pub(crate) fn assign(expected: &[Expected<'_>], dirs: &[Option<Timestamp>]) -> Vec<Option<usize>> {
+/// As many folders as starts, and no time speaks against it: one each, in
+/// order. The same when the times fit nothing at all, because then the clocks
+/// are wrong. Otherwise a folder belongs to the start during which it was
+/// made, and what is left to the starts that nobody saw. A start may have
+/// several folders, when its program runs the launcher more than once.
+pub(crate) fn assign(expected: &[Expected<'_>], dirs: &[Life]) -> Vec<Option<usize>> {
+    let mut assigned: Vec<Option<usize>> =
+        dirs.iter().map(|life| during(expected, *life)).collect();
     if expected.len() == dirs.len() {
-        return (0..dirs.len()).map(Some).collect();
+        let mut pairs = expected.iter().zip(dirs);
+        let is_in_order = pairs.all(|(expected, life)| may_be(expected, *life));
+        if is_in_order || assigned.iter().all(Option::is_none) {
+            return (0..dirs.len()).map(Some).collect();
+        }
     }
-    let mut assigned: Vec<Option<usize>> = dirs
-        .iter()
-        .map(|time| time.and_then(|time| during(expected, time)))
-        .collect();
     for at in 0..assigned.len() {
         if assigned[at].is_some() {
             continue;
@@ -69,22 +79,38 @@ pub(crate) fn assign(expected: &[Expected<'_>], dirs: &[Option<Timestamp>]) -> V
     assigned
 }
 
-/// The start during which something happened. The cluster's times are whole
-/// seconds, rounded down; clocks of other machines may be a little off.
-fn during(expected: &[Expected<'_>], time: Timestamp) -> Option<usize> {
-    let within = |slack: SignedDuration| {
-        expected.iter().rposition(|expected| {
-            let Some(start) = expected.seen else {
-                return false;
-            };
-            let begun = parse(start.started.as_deref());
-            let ended = parse(start.finished.as_deref());
-            let second = SignedDuration::from_secs(1);
-            begun.is_some_and(|begun| begun <= time + slack)
-                && ended.is_none_or(|ended| time <= ended + second + slack)
-        })
-    };
-    within(SignedDuration::ZERO).or_else(|| within(SignedDuration::from_secs(2)))
+/// Clocks of other machines may be a little off.
+const SLACK: SignedDuration = SignedDuration::from_secs(2);
+
+/// The start during which something lived, or at least began: a record that
+/// was left unwritten or is wrong at its end still has its place.
+fn during(expected: &[Expected<'_>], life: Life) -> Option<usize> {
+    let began = Life { end: None, ..life };
+    [life, began].into_iter().find_map(|life| {
+        let within = |slack| {
+            expected
+                .iter()
+                .rposition(|expected| fits(expected, life, slack) == Some(true))
+        };
+        within(SignedDuration::ZERO).or_else(|| within(SLACK))
+    })
+}
+
+/// Whether no time says that this start is another one's.
+fn may_be(expected: &Expected<'_>, life: Life) -> bool {
+    fits(expected, life, SLACK) != Some(false)
+}
+
+/// Whether something lived within a start; `None` when a time is missing that
+/// could tell. The cluster's times are whole seconds, rounded down.
+fn fits(expected: &Expected<'_>, life: Life, slack: SignedDuration) -> Option<bool> {
+    let start = expected.seen?;
+    let begun = parse(start.started.as_deref())?;
+    let ended = parse(start.finished.as_deref());
+    let first = life.start.or(life.end)?;
+    let last = life.end.or(life.start)?;
+    let second = SignedDuration::from_secs(1);
+    Some(begun <= first + slack && ended.is_none_or(|ended| last <= ended + second + slack))
 }
 
 pub(crate) fn parse(time: Option<&str>) -> Option<Timestamp> {
@@ -115,7 +141,7 @@ mod tests {
     }
 
     /// Starts as (started, finished) in seconds, `None` for one that nobody
-    /// saw; folders as seconds.
+    /// saw; folders as seconds: of their start, or of start and end.
     fn check(starts: &[Option<(&str, &str)>], dirs: &[&str], want: &[Option<usize>]) {
         let starts: Vec<_> = starts
             .iter()
@@ -132,18 +158,42 @@ mod tests {
             .collect();
         let dirs: Vec<_> = dirs
             .iter()
-            .map(|second| format!("2026-11-21T09:00:{second}Z").parse().ok())
+            .map(|seconds| {
+                let (start, end) = seconds.split_once('-').unwrap_or((seconds, ""));
+                let time = |second: &str| format!("2026-11-21T09:00:{second}Z").parse().ok();
+                Life {
+                    start: time(start),
+                    end: time(end),
+                }
+            })
             .collect();
         assert_eq!(assign(&expected, &dirs), want);
     }
 
     #[test]
-    fn as_many_folders_as_starts_go_by_order() {
-        check(
-            &[Some(("10", "11")), None],
-            &["59", "01"],
-            &[Some(0), Some(1)],
-        );
+    fn as_many_folders_as_starts_go_by_order_if_no_time_says_otherwise() {
+        let starts = [Some(("00", "01")), Some(("01", ""))];
+        // Both began in the second in which the one start followed the other.
+        check(&starts, &["01.2", "01.8"], &[Some(0), Some(1)]);
+        // No clock is right.
+        check(&starts, &["40.2-41", "50.1"], &[Some(1), Some(1)]);
+        let starts = [Some(("10", "11")), None];
+        check(&starts, &["50", "59"], &[Some(0), Some(1)]);
+        // A folder that does not say when.
+        check(&starts, &["", "10.1"], &[Some(0), Some(1)]);
+    }
+
+    #[test]
+    fn as_many_folders_as_starts_go_by_time_when_order_is_wrong() {
+        // The first start left nothing, the second ran the launcher twice.
+        let starts = [Some(("00", "01")), Some(("10", "20"))];
+        check(&starts, &["10.2", "15"], &[Some(1), Some(1)]);
+        // By when it began the folder could be of either.
+        let starts = [Some(("10", "11")), Some(("12", "30"))];
+        check(&starts, &["13-28", "29-30.5"], &[Some(1), Some(1)]);
+        // One that nobody saw has the folder that is nobody else's.
+        let starts = [Some(("00", "05")), None, Some(("30", ""))];
+        check(&starts, &["12", "30.1", "31"], &[Some(1), Some(2), Some(2)]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use podcov_profile::Identity;
 use podcov_profile::ledger::{Ended, Fate, Finding, Incarnation};
 
 use super::judge::{Judge, Judged};
-use super::reconcile::{Expected, assign, expected, parse, time_of_name};
+use super::reconcile::{Expected, Life, assign, expected, parse, time_of_name};
 use super::walk::Dir;
 use super::{Error, Gather, Recorded, finding};
 use crate::logs;
@@ -79,8 +79,8 @@ impl Rows<'_> {
         }
         dirs.sort_by(|a, b| (time(a), &a.dir.id).cmp(&(time(b), &b.dir.id)));
         let starts = expected(container);
-        let times: Vec<Option<Timestamp>> = dirs.iter().map(time).collect();
-        let assigned = assign(&starts, &times);
+        let lives: Vec<Life> = dirs.iter().map(life).collect();
+        let assigned = assign(&starts, &lives);
         let mut has_folder = vec![false; starts.len()];
         for (recorded, at) in dirs.into_iter().zip(assigned) {
             let start = at.map(|at| {
@@ -271,6 +271,14 @@ impl Rows<'_> {
 
 fn time(recorded: &Recorded) -> Option<Timestamp> {
     parse(recorded.start.start.as_deref()).or_else(|| time_of_name(&recorded.dir.id))
+}
+
+fn life(recorded: &Recorded) -> Life {
+    let exit = recorded.exit.as_ref();
+    Life {
+        start: time(recorded),
+        end: parse(exit.and_then(|exit| exit.end.as_deref())),
+    }
 }
 
 fn ended(recorded: &Recorded, pod: Option<&Pod>, seen: Option<&Start>) -> Ended {

@@ -144,13 +144,6 @@ impl Container {
         all.filter(|number| self.starts.iter().all(|start| start.number != *number))
             .collect()
     }
-
-    /// Whether it runs, as far as it was seen.
-    pub fn is_running(&self) -> bool {
-        self.starts
-            .last()
-            .is_some_and(|start| start.ran() && !start.ended)
-    }
 }
 
 impl Observed {

@@ -29,10 +29,11 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::inflate::inflate;
+use super::names;
 use super::object::Object;
 use super::paths;
 use super::regions::is_dummy;
-use super::symbols::{self, Symbols};
+use super::symbols::Symbols;
 use crate::Identity;
 use crate::bytes::{Endian, Reader};
 use crate::error::{Kind, ParseError};
@@ -406,7 +407,7 @@ impl<'s, 'o> Tables<'s, 'o> {
             len: (self.ids.len() - start) as u32,
             collides: false,
         };
-        match self.by_hash.entry(symbols::hash(bytes)) {
+        match self.by_hash.entry(names::hash(bytes)) {
             Entry::Vacant(entry) => {
                 entry.insert(table);
             }

@@ -2,6 +2,7 @@
 
 pub mod counted;
 pub mod coverage;
+pub mod demangle;
 mod evaluate;
 mod expansion;
 pub mod export;
@@ -9,11 +10,13 @@ pub mod file_view;
 pub mod finding;
 pub mod indexed;
 mod inflate;
+mod join;
 pub mod json;
 pub mod lcov;
 pub mod mapping;
 pub mod mapping_file;
 pub mod mcdc;
+pub mod model;
 pub mod names;
 pub mod object;
 mod paths;

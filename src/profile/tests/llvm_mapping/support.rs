@@ -5,12 +5,12 @@ use std::process::Command;
 
 use podcov_profile::Limits;
 use podcov_profile::llvm::coverage::{Coverage, Evidence, Options};
+use podcov_profile::llvm::indexed;
 use podcov_profile::llvm::json::JsonOptions;
 use podcov_profile::llvm::lcov::LcovOptions;
 use podcov_profile::llvm::mapping::{Mapping, Paths};
 use podcov_profile::llvm::object::{self, Object};
-use podcov_profile::llvm::profile::{Counts, FunctionId, Profile};
-use podcov_profile::llvm::symbols::hash;
+use podcov_profile::llvm::profile::Profile;
 
 /// Runs a program that a package of the distribution has.
 pub fn run(command: &mut Command, package: &str) -> Vec<u8> {
@@ -106,15 +106,10 @@ impl Build {
         self.profile(to)
     }
 
-    /// Reads an indexed profile by way of its text.
     pub fn profile(&self, name: &str) -> Profile {
-        let text = run(
-            Command::new("llvm-profdata-22")
-                .current_dir(self.dir())
-                .args(["merge", "-text", name, "-o", "-"]),
-            "llvm-22",
-        );
-        parse(&text)
+        indexed::read(&self.bytes(name), &Limits::default())
+            .unwrap()
+            .profile
     }
 
     pub fn bytes(&self, name: &str) -> Vec<u8> {
@@ -222,36 +217,4 @@ pub fn coverage(objects: &[Vec<u8>], profile: &Profile) -> Coverage {
         profile,
     };
     Coverage::new(&[evidence], &Options::default()).unwrap()
-}
-
-/// Reads what `llvm-profdata merge -text` writes.
-pub fn parse(text: &[u8]) -> Profile {
-    let text = String::from_utf8_lossy(text);
-    let mut lines = text
-        .lines()
-        .filter(|line| !line.starts_with(['#', ':']) && !line.is_empty())
-        .peekable();
-    let mut profile = Profile::default();
-    let number = |line: &str| -> u64 { line.parse().unwrap() };
-    while let Some(name) = lines.next() {
-        let hash_of_structure = number(lines.next().unwrap());
-        let counters = number(lines.next().unwrap());
-        let counters = (0..counters).map(|_| number(lines.next().unwrap()));
-        let mut counts = Counts {
-            counters: counters.collect(),
-            bitmap: Vec::new(),
-        };
-        if let Some(size) = lines.next_if(|line| line.starts_with('$')) {
-            for _ in 0..number(&size[1..]) {
-                let byte = lines.next().unwrap().trim_start_matches("0x");
-                counts.bitmap.push(u8::from_str_radix(byte, 16).unwrap());
-            }
-        }
-        let id = FunctionId {
-            name: hash(name.as_bytes()),
-            hash: hash_of_structure,
-        };
-        profile.add(id, counts).unwrap();
-    }
-    profile
 }

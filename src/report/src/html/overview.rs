@@ -10,6 +10,7 @@ use super::{HtmlError, Pages};
 use crate::format::{fate, plural, thousands, visible};
 use crate::gate::{Judgement, Outcome, Verdict};
 use crate::summary::Component;
+use crate::text::no_verdict;
 
 /// How many functions and files the overview names.
 const MOST: usize = 12;
@@ -80,6 +81,7 @@ struct Gate {
 #[derive(Serialize)]
 struct RuleView {
     passed: bool,
+    open: bool,
     scope: String,
     metric: String,
     min: String,
@@ -236,17 +238,7 @@ fn gate(judgement: &Judgement) -> Gate {
         verdict,
         class,
         rules: judgement.outcomes.iter().map(rule).collect(),
-        note: (judgement.verdict == Verdict::Incomplete).then(|| {
-            format!(
-                "{} lost, {} allowed: a verdict would not be proven",
-                plural(
-                    judgement.losses,
-                    "piece of evidence is",
-                    "pieces of evidence are"
-                ),
-                thousands(judgement.allowed_losses)
-            )
-        }),
+        note: no_verdict(judgement).map(|why| format!("{why}: a verdict would not be proven")),
     }
 }
 
@@ -254,6 +246,7 @@ fn rule(outcome: &Outcome) -> RuleView {
     let metric = outcome.rule.metric;
     RuleView {
         passed: outcome.passed,
+        open: outcome.is_open(),
         scope: visible(&outcome.rule.scope.to_string()),
         metric: metric.to_string(),
         min: format!("≥ {} %", outcome.rule.min),

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use super::programs::{is_kind, packages};
-use crate::host::quote;
 use crate::ui::Ui;
+use podcov_process::shell_word;
 
 /// What `[e2e]` becomes.
 #[derive(Debug, Default)]
@@ -156,12 +156,12 @@ fn try_samples(root: &Path, samples: &[PathBuf]) -> Option<Vec<String>> {
             .to_string()
     };
     let files = match samples.iter().find(|path| path.is_dir()) {
-        Some(folder) => format!("-k {}", quote(&below(folder))),
+        Some(folder) => format!("-k {}", shell_word(&below(folder))),
         None if samples.is_empty() => return None,
         None => {
             let files = samples.iter().take(SAMPLES);
             files
-                .map(|path| format!("-f {}", quote(&below(path))))
+                .map(|path| format!("-f {}", shell_word(&below(path))))
                 .collect::<Vec<_>>()
                 .join(" ")
         }
