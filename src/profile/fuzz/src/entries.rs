@@ -21,7 +21,7 @@ use podcov_profile::llvm::profile::Profile;
 use podcov_profile::llvm::{indexed, names, object, raw, sum};
 use podcov_profile::merge::Merge;
 use podcov_profile::store::Store;
-use podcov_profile::{Limits, ParseError, classify, elf};
+use podcov_profile::{Limits, ParseError, classify, cobertura, elf, lcov, llvm_json};
 use sha2::{Digest, Sha256};
 
 /// What an entry point does with bytes.
@@ -30,11 +30,14 @@ pub type Read = fn(&[u8]) -> Result<(), ParseError>;
 /// Every entry point, by name.
 pub const ENTRIES: &[(&str, Read)] = &[
     ("classify", classified),
+    ("cobertura", cobertura_report),
     ("covcounters", covcounters),
     ("covmeta", covmeta),
     ("go-text", go_text),
     ("indexed", indexed_profile),
+    ("lcov", tracefile),
     ("live", live),
+    ("llvm-json", llvm_export),
     ("llvm-text", llvm_text),
     ("mapping", mapping),
     ("names", names_blob),
@@ -307,6 +310,35 @@ fn go_text(bytes: &[u8]) -> Result<(), ParseError> {
     assert_eq!(again.as_ref(), Ok(&profile), "what was written can be read");
     let mut twice = profile.clone();
     twice.merge(&profile).expect("a profile fits itself");
+    Ok(())
+}
+
+fn tracefile(bytes: &[u8]) -> Result<(), ParseError> {
+    let parsed = lcov::parse(bytes)?;
+    let written = lcov::text(&parsed.coverage, "t");
+    let again = lcov::parse(written.as_bytes()).expect("what was written can be read");
+    // Control characters of names are written as pictures of them, once.
+    let written = lcov::text(&again.coverage, "t");
+    let again = lcov::parse(written.as_bytes()).expect("what was written can be read");
+    assert_eq!(
+        lcov::text(&again.coverage, "t"),
+        written,
+        "writing is stable"
+    );
+    Ok(())
+}
+
+fn cobertura_report(bytes: &[u8]) -> Result<(), ParseError> {
+    let parsed = cobertura::parse(bytes)?;
+    let written = cobertura::text(&parsed.coverage, &cobertura::Options::default());
+    cobertura::parse(written.as_bytes()).expect("what was written can be read");
+    Ok(())
+}
+
+fn llvm_export(bytes: &[u8]) -> Result<(), ParseError> {
+    let parsed = llvm_json::parse(bytes)?;
+    let lines = parsed.coverage.lines();
+    assert!(lines.covered <= lines.total);
     Ok(())
 }
 
