@@ -375,7 +375,7 @@ pub fn instrument(command: &mut Command) {
 }
 
 /// Where cargo put the sources of a package of the registry.
-fn registry_source(package: &str) -> Result<PathBuf, String> {
+pub fn registry_source(package: &str) -> Result<PathBuf, String> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let user = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
     let registries = home

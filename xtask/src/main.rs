@@ -7,6 +7,7 @@ mod answers;
 mod bench;
 mod corpus;
 mod counts;
+mod differential;
 mod fuzz;
 mod licences;
 mod tidy;
@@ -29,6 +30,11 @@ const TASKS: &[Task] = &[
         "coverage-e2e",
         "Build podcov and measure examples/websites in a real Kubernetes",
         coverage_e2e,
+    ),
+    (
+        "differential",
+        "Compare with the toolchains' own tools over crates and Go modules",
+        |args| differential::run(args, podcov_release),
     ),
     (
         "fuzz",
