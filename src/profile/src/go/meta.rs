@@ -217,7 +217,11 @@ pub fn read_meta(bytes: &[u8]) -> Result<Meta, ParseError> {
         return Err(reader.error(format!("strings are said to be at byte {strings_at}")));
     }
     let strings = reader.take(u64::from(strings_len), "the strings")?;
-    skip_strings(&mut Reader::new(strings, Endian::Little))?;
+    skip_strings(&mut Reader::new(strings, Endian::Little)).map_err(|error| ParseError {
+        offset: error.offset.saturating_add(u64::from(strings_at)),
+        len: bytes.len() as u64,
+        ..error
+    })?;
     let (offsets, lengths) = tables.split_at(tables.len() / 2);
     let mut offsets = Reader::new(offsets, Endian::Little);
     let mut lengths = Reader::new(lengths, Endian::Little);
