@@ -16,6 +16,14 @@ For a start:
     podcov cluster kubectl     look around in the cluster
     podcov report              write the report of a run again
 
+On plain files, without a cluster or a toolchain:
+    podcov inspect FILE…       what a profile, counter file, program or report is, and what is wrong with it
+    podcov merge FILE…         add profiles up
+    podcov summary FILE…       what they covered, by file
+    podcov show FILE…          the sources with their counts
+    podcov export FILE…        the same for other tools
+    podcov diff A B            what one covered and the other did not
+
 `podcov help COMMAND` explains each.";
 
 const EXIT: &str = "\
@@ -95,8 +103,57 @@ pub enum Command {
     Stop,
     /// File every incarnation's evidence in the ledger
     Collect,
-    /// Merge the collected evidence
+    /// Merge the collected evidence of a run, or the profiles that are named
+    ///
+    /// Without PATH it is the step of the pipeline between `collect` and `report`.
+    ///
+    /// With PATH it adds up raw, indexed and text profiles of LLVM, counters and text profiles of Go,
+    /// and podcov files; a folder stands for all files in it. Profiles of one build add up; two builds
+    /// stay apart and are named. The same evidence given twice counts once. A file that is damaged,
+    /// empty or of another build is set aside and named; then the exit status is 4, or 8 if nothing
+    /// was left.
+    #[command(
+        after_help = "Examples:\n  podcov merge\n  podcov merge --format profdata -o all.profdata target/*.profraw\n  podcov merge --format podcov -o shard.podcov profiles/20260824T101500Z-3f2a\n  podcov merge --format covdata -o merged/ covdata/1 covdata/2\n\nExit status: 0 all was merged · 2 usage · 4 something was set aside · 8 nothing usable"
+    )]
     Merge(Merge),
+    /// Write what profiles covered in a format of other tools
+    ///
+    /// Profiles of LLVM need the programs they come from (--object); counters of Go bring what they
+    /// need in the covmeta file beside them. LCOV, Cobertura, `llvm-cov export` JSON and coverage.json
+    /// are read, too, and what all of them covered is brought together.
+    #[command(
+        after_help = "Examples:\n  podcov export --format lcov --object target/debug/server -o lcov.info *.profraw\n  podcov export --format llvm-json --object server merged.profdata > coverage.json\n  podcov export --format go-cover -o coverage.out covdata/\n  podcov export --format cobertura unit.info e2e.info\n\nExit status: 0 fine · 2 usage · 4 something was set aside · 8 nothing usable"
+    )]
+    Export(Export),
+    /// Print sources with the count of every line
+    ///
+    /// Lines that did not run are marked; with --regions, the parts of lines, too. Sources are looked
+    /// for where the profile says, below --source-root, and with --path-map applied.
+    #[command(
+        after_help = "Examples:\n  podcov show --object target/debug/server *.profraw\n  podcov show --object server --include '**/reconcile.rs' --regions merged.profdata\n  podcov show --source-root . covdata/ | less -R"
+    )]
+    Show(Show),
+    /// Print what profiles covered, a line a file
+    #[command(
+        after_help = "Examples:\n  podcov summary --object target/debug/server *.profraw\n  podcov summary --format json covdata/ | jq .total.lines"
+    )]
+    Summary(Summary),
+    /// Say what B covers and A does not, and the other way round
+    ///
+    /// A and B are podcov files, reports (coverage.json, LCOV, Cobertura), folders of runs or of
+    /// profiles. What both have is compared line by line.
+    #[command(
+        after_help = "Examples:\n  podcov diff profiles/20260824T101500Z-3f2a profiles/20260825T090000Z-77b1\n  podcov diff --object server before.podcov after.podcov"
+    )]
+    Diff(Diff),
+    /// Say what files are, what they hold and what is wrong with them
+    ///
+    /// Knows profiles, counters and meta-data of LLVM and Go, programs, LCOV, Cobertura, JSON and
+    /// podcov files. A damaged file is told as far as it can be read.
+    #[command(
+        after_help = "Examples:\n  podcov inspect default.profraw\n  podcov inspect --format json covdata/ target/debug/server\n\nExit status: 0 all are sound · 2 usage · 4 some are not · 8 none is"
+    )]
+    Inspect(Inspect),
     /// Write the report and print the table
     Report(Report),
     /// Check the thresholds
@@ -140,6 +197,9 @@ pub struct Run {
     /// Leave the cluster running at the end
     #[arg(long)]
     pub keep_cluster: bool,
+    /// What merges
+    #[arg(long, value_enum, default_value = "native")]
+    pub backend: Backend,
     /// Run this instead of `[e2e] command`
     #[arg(last = true, value_name = "CMD")]
     pub e2e: Vec<OsString>,
@@ -148,6 +208,9 @@ pub struct Run {
 /// `podcov exec`.
 #[derive(Debug, Args)]
 pub struct Exec {
+    /// What merges
+    #[arg(long, value_enum, default_value = "native")]
+    pub backend: Backend,
     /// Use this folder instead of a new run below `profiles`; what is in it adds up
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
@@ -197,21 +260,233 @@ pub struct Test {
 }
 
 /// What merges.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
-    /// LLVM's and Go's own tools.
+    /// podcov itself; needs no toolchain.
+    #[default]
+    Native,
+    /// LLVM's and Go's own tools, as the reference.
     Tools,
 }
 
 /// `podcov merge`.
 #[derive(Debug, Args)]
 pub struct Merge {
-    /// What merges
-    #[arg(long, value_enum, default_value = "tools")]
+    /// Without PATH: what merges
+    #[arg(long, value_enum, default_value = "native", conflicts_with = "paths")]
     pub backend: Backend,
-    /// Also lay profiles and binaries out so that `cargo llvm-cov report` reads them
-    #[arg(long, value_name = "DIR")]
+    /// Without PATH: also lay profiles and binaries out so that `cargo llvm-cov report` reads them
+    #[arg(long, value_name = "DIR", conflicts_with = "paths")]
     pub cargo_llvm_cov: Option<PathBuf>,
+    /// With PATH: what to write
+    #[arg(long, value_enum, requires = "paths")]
+    pub format: Option<MergeFormat>,
+    /// With PATH: where to write it; default: stdout. For covdata, a new or empty folder
+    #[arg(long, short, value_name = "OUT", requires = "paths")]
+    pub out: Option<PathBuf>,
+    /// How to read what is named.
+    #[command(flatten)]
+    pub reading: Reading,
+    /// Profiles, counters, podcov files, or folders of them; `-` is stdin
+    #[arg(id = "paths", value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// Formats of `podcov merge`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MergeFormat {
+    /// LLVM's indexed profile, which `llvm-cov` reads; the programs are added up by function.
+    Profdata,
+    /// Go's meta-data and counters, which `go tool covdata` reads.
+    Covdata,
+    /// podcov's own: what each process counted, each build apart; can be merged again.
+    Podcov,
+}
+
+/// How plain files are read.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Reading")]
+pub struct Reading {
+    /// Count only what this instrumented program, or library, left; needed for lines of LLVM's profiles
+    #[arg(long = "object", value_name = "BIN")]
+    pub objects: Vec<PathBuf>,
+    /// Exit with 0 although files were set aside; they are told all the same
+    ///
+    /// As `--failure-mode=all` of llvm-profdata. Nothing usable is an error all the same.
+    #[arg(long)]
+    pub tolerate: bool,
+    /// Name the machine or shard that the files come from
+    ///
+    /// A plain file is recognised as the same evidence by its place. Where two machines have files at
+    /// the same place, this tells them apart in podcov files.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub origin: String,
+    /// Read with this many threads; default: as many as there are processors
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+}
+
+/// Which sources are told, and what they are called.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Sources")]
+pub struct Selection {
+    /// Only sources whose path fits this glob; `*` stays within a folder, `**` does not
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// No sources whose path fits this glob
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// What a path that begins with FROM begins with instead; the first that fits counts
+    #[arg(long, value_name = "FROM=TO", value_parser = path_map)]
+    pub path_map: Vec<(String, String)>,
+    /// The folder that paths are relative to; default: paths are as the profile has them
+    #[arg(long, value_name = "DIR")]
+    pub source_root: Option<PathBuf>,
+}
+
+fn path_map(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((from, to)) if !from.is_empty() => Ok((from.to_owned(), to.to_owned())),
+        _ => Err(format!("expected FROM=TO, found `{text}`")),
+    }
+}
+
+/// `podcov export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// What to write
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+    /// Where to write it; default: stdout
+    #[arg(long, short, value_name = "OUT")]
+    pub out: Option<PathBuf>,
+    /// How to read what is named.
+    #[command(flatten)]
+    pub reading: Reading,
+    /// Which sources.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Profiles, counters, reports, podcov files, or folders of them; `-` is stdin
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// Formats of `podcov export`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// LCOV: lines, functions and branches.
+    Lcov,
+    /// The JSON of `llvm-cov export`.
+    LlvmJson,
+    /// Go's text profile, for `go tool cover`.
+    GoCover,
+    /// Cobertura XML.
+    Cobertura,
+    /// JSON for Codecov.
+    Codecov,
+    /// podcov's coverage.json.
+    Json,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// `podcov show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Mark what did not run within lines that did
+    #[arg(long)]
+    pub regions: bool,
+    /// Only files with lines that did not run
+    #[arg(long)]
+    pub missed: bool,
+    /// When to colour
+    #[arg(long, value_enum, default_value = "auto")]
+    pub color: Color,
+    /// How to read what is named.
+    #[command(flatten)]
+    pub reading: Reading,
+    /// Which sources.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Profiles, counters, reports, podcov files, or folders of them; `-` is stdin
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// For people or for programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TextOrJson {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `podcov summary`.
+#[derive(Debug, Args)]
+pub struct Summary {
+    /// How to print it
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: TextOrJson,
+    /// Also a line for each function
+    #[arg(long)]
+    pub functions: bool,
+    /// How to read what is named.
+    #[command(flatten)]
+    pub reading: Reading,
+    /// Which sources.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Profiles, counters, reports, podcov files, or folders of them; `-` is stdin
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// `podcov diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// How to print it
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: TextOrJson,
+    /// How to read what is named.
+    #[command(flatten)]
+    pub reading: Reading,
+    /// Which sources.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Before
+    #[arg(value_name = "A")]
+    pub before: PathBuf,
+    /// After
+    #[arg(value_name = "B")]
+    pub after: PathBuf,
+}
+
+/// `podcov inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// How to print it
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: TextOrJson,
+    /// Files, or folders of them; `-` is stdin
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
 }
 
 /// Formats of `podcov report`.
@@ -294,6 +569,9 @@ pub struct Import {
     /// Use this folder instead of a new run below `profiles`
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
+    /// What merges
+    #[arg(long, value_enum, default_value = "native")]
+    pub backend: Backend,
     /// Raw or merged profiles, or folders of them
     #[arg(required = true, value_name = "PATH")]
     pub profiles: Vec<PathBuf>,

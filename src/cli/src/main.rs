@@ -8,6 +8,7 @@ mod args;
 mod command;
 mod config;
 mod e2e;
+mod evidence;
 mod exit;
 mod go_profiles;
 mod host;
@@ -53,6 +54,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             let session = Session::open(global, Which::New)?;
             let options = run::Options {
                 keep_cluster: args.keep_cluster,
+                backend: args.backend,
                 e2e: args.e2e.clone(),
             };
             run::whole(&session, &options)?
@@ -65,7 +67,13 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Test(args) => command::single::test(global, &args.e2e)?,
         Command::Stop => command::single::stop(global)?,
         Command::Collect => command::single::collect(global)?,
-        Command::Merge(args) => command::single::merge(global, args.cargo_llvm_cov.as_deref())?,
+        Command::Merge(args) if args.paths.is_empty() => command::single::merge(global, args)?,
+        Command::Merge(args) => command::merge::merge(global, args)?,
+        Command::Export(args) => command::export::export(global, args)?,
+        Command::Show(args) => command::show::show(global, args)?,
+        Command::Summary(args) => command::summary::summary(global, args)?,
+        Command::Diff(args) => command::diff::diff(global, args)?,
+        Command::Inspect(args) => command::inspect::inspect(global, args)?,
         Command::Report(args) => command::single::report(global, args.format)?,
         Command::Gate => command::single::gate(global)?,
         Command::Env(args) => command::env::env(args)?,

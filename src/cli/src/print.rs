@@ -53,3 +53,15 @@ impl To {
 pub fn talk(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
+
+/// A text that came from a file, for a terminal: what would move the cursor or
+/// change colours is shown instead of done.
+pub fn visible(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\u{7f}' => '␡',
+        c if (c as u32) < 0x20 => char::from_u32(0x2400 + c as u32).unwrap_or('·'),
+        c if c.is_control() => '·',
+        c => c,
+    };
+    text.chars().map(shown).collect()
+}

@@ -133,23 +133,29 @@ impl Sources {
     /// What a report calls the file that a profile calls `path`: rewritten by
     /// the first rule that fits, else relative to the root, else `None`.
     pub fn relative(&self, path: &str) -> Option<String> {
-        let below = |from: &str| {
-            let rest = path.strip_prefix(from)?;
-            (from.is_empty() || from.ends_with('/') || rest.starts_with('/'))
-                .then(|| rest.trim_start_matches('/'))
-        };
-        for rule in &self.path_map {
-            if let Some(rest) = below(&rule.from) {
-                let to = rule.to.trim_end_matches('/');
-                return Some(if to.is_empty() {
-                    rest.to_owned()
-                } else {
-                    format!("{to}/{rest}")
-                });
-            }
-        }
-        below(&self.root).map(str::to_owned)
+        let rewritten = self.path_map.iter().find_map(|rule| rule.apply(path));
+        rewritten.or_else(|| below(path, &self.root).map(str::to_owned))
     }
+}
+
+impl PathRule {
+    /// The path rewritten, or `None` where the rule does not fit.
+    pub fn apply(&self, path: &str) -> Option<String> {
+        let rest = below(path, &self.from)?;
+        let to = self.to.trim_end_matches('/');
+        Some(if to.is_empty() {
+            rest.to_owned()
+        } else {
+            format!("{to}/{rest}")
+        })
+    }
+}
+
+/// The part of a path below a folder, by whole components.
+fn below<'a>(path: &'a str, from: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(from)?;
+    (from.is_empty() || from.ends_with('/') || rest.starts_with('/'))
+        .then(|| rest.trim_start_matches('/'))
 }
 
 #[cfg(test)]

@@ -113,6 +113,16 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// A reader of the bytes from `start` to `end`, whose errors tell the place
+    /// in the whole.
+    pub(crate) fn between(&self, start: usize, end: usize) -> Reader<'a> {
+        Reader {
+            bytes: self.bytes.get(..end).unwrap_or(self.bytes),
+            at: start.min(end).min(self.bytes.len()),
+            endian: self.endian,
+        }
+    }
+
     pub(crate) fn seek(&mut self, at: u64, what: &str) -> Result<(), ParseError> {
         match usize::try_from(at) {
             Ok(at) if at <= self.bytes.len() => {

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::Identity;
 use crate::error::{Kind as ErrorKind, ParseError};
 use crate::names::{Kind, Language};
+use crate::neutral::brief;
 use crate::reach::Reach;
 
 mod compact;
@@ -235,7 +236,7 @@ impl Coverage {
                 ErrorKind::Malformed
             };
             let offset = offset_of(json, error.line(), error.column());
-            fail(kind, format!("no coverage.json: {error}"), offset)
+            fail(kind, brief(&format!("no coverage.json: {error}")), offset)
         };
         if json.is_empty() {
             return Err(ParseError::empty("coverage.json has no content"));
@@ -297,6 +298,15 @@ impl Ratio {
         *self == Ratio::default()
     }
 
+    /// Tenths of a percent, rounded down, so that only what is whole is 1000;
+    /// `None` of nothing.
+    pub fn tenths(self) -> Option<u64> {
+        (self.total > 0).then(|| {
+            u64::try_from(u128::from(self.covered) * 1000 / u128::from(self.total))
+                .unwrap_or(u64::MAX)
+        })
+    }
+
     /// 0 to 100, or `None` of nothing.
     pub fn percent(self) -> Option<f64> {
         (self.total > 0).then(|| self.covered as f64 * 100.0 / self.total as f64)
@@ -318,6 +328,20 @@ impl std::ops::AddAssign for Metrics {
         self.statements += other.statements;
         self.instantiations += other.instantiations;
         self.branches += other.branches;
+    }
+}
+
+impl Metrics {
+    /// Each number with its name, in the order of the fields.
+    pub fn named(&self) -> [(&'static str, Ratio); 6] {
+        [
+            ("lines", self.lines),
+            ("functions", self.functions),
+            ("regions", self.regions),
+            ("statements", self.statements),
+            ("instantiations", self.instantiations),
+            ("branches", self.branches),
+        ]
     }
 }
 

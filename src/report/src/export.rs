@@ -1,13 +1,13 @@
 //! The report for other tools.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 
 use podcov_profile::bundle::Bundle;
 use podcov_profile::go::files::Mode;
 use podcov_profile::go::text;
+use podcov_profile::lcov::record;
+use podcov_profile::neutral::FileLines;
 
-use crate::format::visible;
 use crate::report::Report;
 
 /// What a Go component covered, as Go's tools tell it.
@@ -21,51 +21,22 @@ pub struct GoProfile {
 
 /// `lcov.info`: one record for each file of each component, named in `TN`.
 ///
-/// `LF` and `LH` count the `DA` lines, as lcov itself does. Where components
-/// have different source roots, a path begins with what their roots do not
-/// share, so that two `src/main.rs` stay two.
+/// How is said at [`record`]. Where components have different source roots, a
+/// path begins with what their roots do not share, so that two `src/main.rs`
+/// stay two.
 pub fn lcov(report: &Report, bundles: &[Bundle]) -> String {
     let prefixes = prefixes(bundles);
     let mut out = String::new();
     for file in &report.files {
         let component = &report.summary.components[file.component].name;
-        let test: String = component
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-            .collect();
         let prefix = prefixes.get(component.as_str()).map_or("", String::as_str);
-        let _ = writeln!(out, "TN:{test}\nSF:{prefix}{}", visible(&file.path));
-
-        let mut seen = BTreeMap::<&str, usize>::new();
-        for function in &file.functions {
-            *seen.entry(&function.name).or_default() += 1;
-        }
-        // FNDA finds its FN by name alone.
-        let name = |function: &podcov_profile::model::Function| {
-            let name = visible(&function.name);
-            if seen[function.name.as_str()] > 1 {
-                format!("{name}:{}", function.start)
-            } else {
-                name
-            }
-        };
-        for function in &file.functions {
-            let _ = writeln!(out, "FN:{},{}", function.start, name(function));
-        }
-        for function in &file.functions {
-            let _ = writeln!(out, "FNDA:{},{}", function.count, name(function));
-        }
-        let called = file
-            .functions
-            .iter()
-            .filter(|function| function.count > 0)
-            .count();
-        let _ = writeln!(out, "FNF:{}\nFNH:{called}", file.functions.len());
-        for line in &file.lines {
-            let _ = writeln!(out, "DA:{},{}", line.number, line.count);
-        }
-        let hit = file.lines.iter().filter(|line| line.count > 0).count();
-        let _ = writeln!(out, "LF:{}\nLH:{hit}\nend_of_record", file.lines.len());
+        let lines = FileLines::of(&file.package, &file.lines, &file.functions, &file.branches);
+        record(
+            &mut out,
+            component,
+            &format!("{prefix}{}", file.path),
+            &lines,
+        );
     }
     out
 }
@@ -103,7 +74,7 @@ fn prefixes(bundles: &[Bundle]) -> BTreeMap<&str, String> {
                 .iter()
                 .map(|part| format!("{part}/"))
                 .collect();
-            (*component, visible(&own))
+            (*component, own)
         })
         .collect()
 }

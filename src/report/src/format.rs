@@ -14,10 +14,7 @@ pub(crate) fn percent(ratio: Ratio) -> String {
 
 /// Tenths of a percent, rounded down; `None` of nothing.
 pub(crate) fn tenths(ratio: Ratio) -> Option<u64> {
-    (ratio.total > 0).then(|| {
-        u64::try_from(u128::from(ratio.covered) * 1000 / u128::from(ratio.total))
-            .unwrap_or(u64::MAX)
-    })
+    ratio.tenths()
 }
 
 /// `1,204`.

@@ -7,7 +7,6 @@
 //! one value, so they cannot disagree. Only [`write_all`] touches the disk.
 #![forbid(unsafe_code)]
 
-mod combine;
 mod export;
 mod filter;
 mod format;

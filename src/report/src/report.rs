@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use podcov_profile::Identity;
+use podcov_profile::combine::combine;
 use podcov_profile::ledger::{self, Fate, Finding, Ledger};
 use podcov_profile::model::{self, Branch, Coverage, Function, Line, Metrics};
 
 use crate::Filter;
-use crate::combine::combine;
 use crate::format;
 use crate::summary::{
     Build, Component, FileNumbers, Incarnations, Loss, Package, SCHEMA, Summary, Unreached, all_of,

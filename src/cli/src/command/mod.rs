@@ -2,8 +2,14 @@
 
 pub mod bundle;
 pub mod cluster;
+pub mod diff;
 pub mod env;
 pub mod exec;
+pub mod export;
 pub mod import;
 pub mod init;
+pub mod inspect;
+pub mod merge;
+pub mod show;
 pub mod single;
+pub mod summary;

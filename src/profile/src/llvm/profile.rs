@@ -167,6 +167,21 @@ impl Profile {
         conflicts
     }
 
+    /// The functions of another profile that are known in another shape, so
+    /// that it cannot be added whole.
+    pub fn conflicts(&self, other: &Profile) -> Vec<ShapeConflict> {
+        let differs = |(function, counts): (&FunctionId, &Counts)| {
+            let known = self.functions.get(function)?.shape();
+            let other = counts.shape();
+            (known != other).then_some(ShapeConflict {
+                function: *function,
+                known,
+                other,
+            })
+        };
+        other.functions.iter().filter_map(differs).collect()
+    }
+
     /// Adds another profile. Saturating, commutative and associative as long as
     /// no shapes differ; the functions that do are told and left out.
     pub fn absorb(&mut self, other: Profile) -> Vec<ShapeConflict> {

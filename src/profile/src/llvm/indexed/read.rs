@@ -39,6 +39,9 @@ pub struct Indexed {
 /// assert!(read.profile.names.values().any(|name| name.ends_with(b"main")));
 /// ```
 pub fn read(bytes: &[u8], limits: &Limits) -> Result<Indexed, ParseError> {
+    if bytes.is_empty() {
+        return Err(ParseError::empty("the file is empty"));
+    }
     let mut reader = Reader::new(bytes, Endian::Little);
     let header = Header::read(&mut reader)?;
     let mut profile = Profile {

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use podcov_profile::model::{
-    Branch, File, Function, Instance, Line, Metrics, Ratio, Region, RegionKind,
-};
+use crate::model::{Branch, File, Function, Instance, Line, Metrics, Ratio, Region, RegionKind};
 
 /// One source file of a component, over the builds that agree on it.
-pub(crate) struct Combined {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Combined {
     /// The numbers, lines and functions.
     pub file: File,
     /// Indices of the builds it is of.
@@ -21,7 +20,7 @@ pub(crate) struct Combined {
 /// each line counts once, covered if any of them covered it. Builds that do
 /// not agree come from different sources; each keeps a file of its own, and
 /// each counts. Ordered by path, then by build.
-pub(crate) fn combine(builds: &[&[File]]) -> Vec<Combined> {
+pub fn combine(builds: &[&[File]]) -> Vec<Combined> {
     let mut paths: BTreeMap<&str, Vec<Combined>> = BTreeMap::new();
     for (index, files) in builds.iter().enumerate() {
         for file in *files {

@@ -1,0 +1,141 @@
+//! Go programs, beside Go's tools.
+
+use std::fs;
+use std::process::Command;
+
+use crate::programs::{Lab, go_sources, run, text};
+
+fn covdata(lab: &Lab, args: &[&str]) -> String {
+    let mut command = Command::new("go");
+    command
+        .current_dir(lab.path())
+        .args(["tool", "covdata"])
+        .args(args);
+    text(&run(&mut command).stdout)
+}
+
+fn files(lab: &Lab, folder: &str, prefix: &str) -> Vec<String> {
+    let entries = fs::read_dir(lab.at(folder)).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with(prefix))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn merged_counters_are_those_of_covdata() {
+    let lab = Lab::new();
+    lab.go("1", &["a", "bb"]);
+    lab.go("2", &["ccc"]);
+    lab.go("2", &[]);
+    covdata(&lab, &["textfmt", "-i=1,2", "-o=reference.txt"]);
+    let reference = text(&lab.read("reference.txt"));
+    let (out, _) = lab.expect(0, &["export", "--format", "go-cover", "1", "2"]);
+    assert_eq!(text(&out), reference);
+    lab.expect(
+        0,
+        &["merge", "--format", "covdata", "-o", "merged", "1", "2"],
+    );
+    covdata(&lab, &["textfmt", "-i=merged", "-o=again.txt"]);
+    assert_eq!(text(&lab.read("again.txt")), reference);
+    lab.expect(
+        0,
+        &["merge", "--format", "podcov", "-o", "all.podcov", "1", "2"],
+    );
+    let (out, _) = lab.expect(0, &["export", "--format", "go-cover", "all.podcov"]);
+    assert_eq!(text(&out), reference);
+    // A text profile is a piece of evidence of its own.
+    let (out, _) = lab.expect(0, &["summary", "--format", "json", "reference.txt"]);
+    let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let statements = &json["total"]["statements"];
+    let percent = covdata(&lab, &["percent", "-i=1,2"]);
+    let (covered, total) = (statements["covered"].as_f64(), statements["total"].as_f64());
+    let expected = format!("{:.1}%", covered.unwrap() * 100.0 / total.unwrap());
+    assert!(percent.contains(&expected), "{percent} {expected}");
+    // The folder is new or empty.
+    lab.expect(2, &["merge", "--format", "covdata", "-o", "merged", "1"]);
+}
+
+#[test]
+fn counters_and_meta_data_that_lack_each_other_are_told() {
+    let lab = Lab::new();
+    lab.go("good", &["a"]);
+    let meta = files(&lab, "good", "covmeta").remove(0);
+    let counters = files(&lab, "good", "covcounters").remove(0);
+    lab.write(
+        &format!("alone/{counters}"),
+        lab.read(&format!("good/{counters}")),
+    );
+    let (_, said) = lab.expect(8, &["summary", "alone"]);
+    assert!(said.contains(": no-meta: expected that file"), "{said}");
+    lab.write(&format!("killed/{meta}"), lab.read(&format!("good/{meta}")));
+    let (_, said) = lab.expect(8, &["summary", "killed"]);
+    assert!(
+        said.contains(": no-counters: expected covcounters."),
+        "{said}"
+    );
+    // With the meta-data of another folder the counters count.
+    lab.expect(0, &["summary", "alone", "killed"]);
+    let cut = lab.read(&format!("good/{counters}"));
+    lab.write("good/tmp.covcounters.1.2", "");
+    lab.write(&format!("good/{counters}9"), &cut[..cut.len() - 20]);
+    let (_, said) = lab.expect(4, &["export", "--format", "go-cover", "good"]);
+    assert!(
+        said.contains("the process was stopped while it wrote"),
+        "{said}"
+    );
+    assert!(said.contains("2 files set aside"), "{said}");
+}
+
+#[test]
+fn what_one_process_wrote_on_its_way_is_not_added_to_what_it_wrote_last() {
+    let lab = Lab::new();
+    lab.go("once", &["a", "bb"]);
+    let (once, _) = lab.expect(0, &["export", "--format", "go-cover", "once"]);
+    let folder = "run/evidence/ns/p_u/main/20260101T000000.000Z-0001";
+    let meta = files(&lab, "once", "covmeta").remove(0);
+    let counters = files(&lab, "once", "covcounters").remove(0);
+    let (stem, nanos) = counters.rsplit_once('.').unwrap();
+    let earlier = format!("{stem}.{}", nanos.parse::<u64>().unwrap() - 1000);
+    for (to, from) in [
+        (meta.clone(), &meta),
+        (counters.clone(), &counters),
+        (format!("live/{earlier}"), &counters),
+    ] {
+        lab.write(&format!("{folder}/{to}"), lab.read(&format!("once/{from}")));
+    }
+    lab.write("run/run.json", "{}");
+    for path in ["run", folder] {
+        let (out, said) = lab.expect(0, &["export", "--format", "go-cover", path]);
+        assert_eq!(text(&out), text(&once));
+        assert!(said.contains("superseded"), "{said}");
+    }
+    lab.expect(
+        0,
+        &["merge", "--format", "podcov", "-o", "run.podcov", "run"],
+    );
+    let (out, _) = lab.expect(0, &["export", "--format", "go-cover", "run.podcov"]);
+    assert_eq!(text(&out), text(&once));
+}
+
+#[test]
+fn sources_of_go_are_found_below_their_root() {
+    let lab = Lab::new();
+    lab.go("1", &["a"]);
+    let sources = go_sources();
+    let root = sources.to_str().unwrap();
+    let (out, said) = lab.expect(0, &["show", "--source-root", root, "1"]);
+    let page = text(&out);
+    assert!(
+        page.contains("     8|       1|func label(word string) string {"),
+        "{page}\n{said}"
+    );
+    assert!(
+        page.contains("    10|       0|        return \"even\""),
+        "{page}"
+    );
+    let (out, _) = lab.expect(0, &["summary", "--include", "**/nothing.go", "1"]);
+    assert!(!text(&out).contains("main.go"));
+}
