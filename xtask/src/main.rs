@@ -3,7 +3,12 @@
 //! Depends on nothing, so that it compiles in a second; whatever it does, it
 //! does by running `cargo`, `go` and podcov itself.
 
+mod answers;
+mod bench;
+mod corpus;
 mod counts;
+mod differential;
+mod fuzz;
 mod licences;
 mod tidy;
 mod tools;
@@ -17,9 +22,24 @@ type Task = (&'static str, &'static str, fn(&[String]) -> Result<(), u8>);
 
 const TASKS: &[Task] = &[
     (
+        "bench",
+        "Measure podcov and the toolchains' own tools on the same files",
+        |args| bench::run(args, podcov_release),
+    ),
+    (
         "coverage-e2e",
         "Build podcov and measure examples/websites in a real Kubernetes",
         coverage_e2e,
+    ),
+    (
+        "differential",
+        "Compare with the toolchains' own tools over crates and Go modules",
+        |args| differential::run(args, podcov_release),
+    ),
+    (
+        "fuzz",
+        "Run the fuzz targets of the readers, each for a bounded time",
+        fuzz::run,
     ),
     (
         "test",
@@ -37,6 +57,9 @@ const TASKS: &[Task] = &[
         |_| tidy(),
     ),
 ];
+
+/// For each target in `cargo xtask test`; `cargo xtask fuzz` takes longer.
+const FUZZ_SECONDS: u64 = 3;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -90,6 +113,16 @@ fn coverage_e2e_command(args: &[String]) -> Result<Command, u8> {
     Ok(podcov)
 }
 
+/// podcov as it is released.
+fn podcov_release() -> Result<PathBuf, u8> {
+    let mut build = cargo(&["build", "--release", "--package", "podcov"]);
+    build
+        .args(["--target-dir", "target"])
+        .env_remove("CARGO_BUILD_TARGET");
+    step("build podcov", build)?;
+    Ok(root().join("target/release/podcov"))
+}
+
 fn test(args: &[String]) -> Result<(), u8> {
     tools::ensure()?;
     checks()?;
@@ -107,13 +140,14 @@ fn test(args: &[String]) -> Result<(), u8> {
         "go tests: kubernetes",
         go("src/kubernetes", &["test", "-count=1", "./node"]),
     )?;
+    step_of("fuzz targets", || fuzz::smoke(FUZZ_SECONDS))?;
     examples()?;
     let report = || counts::newest(&root().join("profiles"));
     if report().is_none() {
         step("cargo xtask coverage-e2e", coverage_e2e_command(&[])?)?;
     }
     let report = report().ok_or(1_u8)?;
-    step_of("example counts", counts::check(&report))
+    step_of("example counts", || counts::check(&report))
 }
 
 fn test_fast(args: &[String]) -> Result<(), u8> {
@@ -212,11 +246,13 @@ fn step(name: &str, command: Command) -> Result<(), u8> {
     result
 }
 
-fn step_of(name: &str, result: Result<(), String>) -> Result<(), u8> {
+fn step_of(name: &str, work: impl FnOnce() -> Result<(), String>) -> Result<(), u8> {
+    let begin = Instant::now();
+    let result = work();
     if let Err(error) = &result {
         eprintln!("{name}: {error}");
     }
-    say(name, Instant::now(), result.is_ok());
+    say(name, begin, result.is_ok());
     result.map_err(|_| 1)
 }
 

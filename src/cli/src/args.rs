@@ -197,6 +197,9 @@ pub struct Run {
     /// Leave the cluster running at the end
     #[arg(long)]
     pub keep_cluster: bool,
+    /// What merges
+    #[arg(long, value_enum, default_value = "native")]
+    pub backend: Backend,
     /// Run this instead of `[e2e] command`
     #[arg(last = true, value_name = "CMD")]
     pub e2e: Vec<OsString>,
@@ -205,6 +208,9 @@ pub struct Run {
 /// `podcov exec`.
 #[derive(Debug, Args)]
 pub struct Exec {
+    /// What merges
+    #[arg(long, value_enum, default_value = "native")]
+    pub backend: Backend,
     /// Use this folder instead of a new run below `profiles`; what is in it adds up
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
@@ -254,9 +260,12 @@ pub struct Test {
 }
 
 /// What merges.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
-    /// LLVM's and Go's own tools.
+    /// podcov itself; needs no toolchain.
+    #[default]
+    Native,
+    /// LLVM's and Go's own tools, as the reference.
     Tools,
 }
 
@@ -264,7 +273,7 @@ pub enum Backend {
 #[derive(Debug, Args)]
 pub struct Merge {
     /// Without PATH: what merges
-    #[arg(long, value_enum, default_value = "tools", conflicts_with = "paths")]
+    #[arg(long, value_enum, default_value = "native", conflicts_with = "paths")]
     pub backend: Backend,
     /// Without PATH: also lay profiles and binaries out so that `cargo llvm-cov report` reads them
     #[arg(long, value_name = "DIR", conflicts_with = "paths")]
@@ -560,6 +569,9 @@ pub struct Import {
     /// Use this folder instead of a new run below `profiles`
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
+    /// What merges
+    #[arg(long, value_enum, default_value = "native")]
+    pub backend: Backend,
     /// Raw or merged profiles, or folders of them
     #[arg(required = true, value_name = "PATH")]
     pub profiles: Vec<PathBuf>,

@@ -54,6 +54,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             let session = Session::open(global, Which::New)?;
             let options = run::Options {
                 keep_cluster: args.keep_cluster,
+                backend: args.backend,
                 e2e: args.e2e.clone(),
             };
             run::whole(&session, &options)?
@@ -66,9 +67,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Test(args) => command::single::test(global, &args.e2e)?,
         Command::Stop => command::single::stop(global)?,
         Command::Collect => command::single::collect(global)?,
-        Command::Merge(args) if args.paths.is_empty() => {
-            command::single::merge(global, args.cargo_llvm_cov.as_deref())?
-        }
+        Command::Merge(args) if args.paths.is_empty() => command::single::merge(global, args)?,
         Command::Merge(args) => command::merge::merge(global, args)?,
         Command::Export(args) => command::export::export(global, args)?,
         Command::Show(args) => command::show::show(global, args)?,

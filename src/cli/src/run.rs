@@ -10,6 +10,7 @@ use podcov_cluster::watch::observed::Observed;
 use podcov_process::Cancel;
 use podcov_profile::bundle::Bundle;
 
+use crate::args::Backend;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::on_interrupt;
 use crate::print::To;
@@ -20,6 +21,8 @@ use crate::steps;
 pub struct Options {
     /// Leave the cluster running.
     pub keep_cluster: bool,
+    /// What merges.
+    pub backend: Backend,
     /// Instead of `[e2e] command`.
     pub e2e: Vec<OsString>,
 }
@@ -41,11 +44,11 @@ pub fn whole(session: &Session, options: &Options) -> Result<Exit, Failure> {
 fn pipeline(session: &Session, options: &Options) -> Result<Exit, Failure> {
     steps::headline(session);
     let _alone = session.hold_cluster()?;
-    steps::prepare(session)?;
+    steps::prepare(session, options.backend)?;
     let bundles = steps::build(session)?;
     let ours = !steps::is_cluster_up(session)?;
     let cluster = steps::cluster_up(session, options.keep_cluster || !ours)?;
-    let result = measure(session, cluster.as_ref(), &bundles, &options.e2e);
+    let result = measure(session, cluster.as_ref(), &bundles, options);
     // One that was up before (`podcov cluster up`) is not ours to remove.
     let is_lent = cluster.provider() == Provider::Existing;
     let down = match is_lent || ours && !options.keep_cluster {
@@ -59,7 +62,7 @@ fn measure(
     session: &Session,
     cluster: &dyn Cluster,
     bundles: &[Bundle],
-    e2e: &[OsString],
+    options: &Options,
 ) -> Result<Exit, Failure> {
     let overlay = steps::overlay(session, cluster, bundles)?;
     steps::load_images(session, cluster, bundles)?;
@@ -69,10 +72,10 @@ fn measure(
     let after = Cancel::new();
     on_interrupt(&after);
     let exercised = steps::deploy(session, cluster, &overlay, &watcher)
-        .and_then(|_| steps::test(session, cluster, bundles, Some(&watcher), e2e));
+        .and_then(|_| steps::test(session, cluster, bundles, Some(&watcher), &options.e2e));
     let stopped = steps::stop(session, cluster, &watcher, &after);
     let observed = watcher.finish();
-    let told = tell(session, bundles, &observed, &after);
+    let told = tell(session, bundles, &observed, options.backend, &after);
     // What went wrong first explains what went wrong after it: a gate that
     // fails because nothing was deployed is not the news.
     let (exercised, stopped) = (exercised.map(|()| Exit::Fine), stopped.map(|()| Exit::Fine));
@@ -87,6 +90,7 @@ fn tell(
     session: &Session,
     bundles: &[Bundle],
     observed: &Observed,
+    backend: Backend,
     cancel: &Cancel,
 ) -> Result<Exit, Failure> {
     let kept = |failure: Failure| match failure.help {
@@ -97,7 +101,7 @@ fn tell(
         ),
     };
     let mut ledger = steps::collect(session, bundles, observed, cancel).map_err(kept)?;
-    let coverage = steps::merge(session, bundles, &mut ledger, cancel).map_err(kept)?;
+    let coverage = steps::merge(session, bundles, &mut ledger, backend, cancel).map_err(kept)?;
     let reported = steps::report(session, bundles, &coverage, &ledger, To::Stdout);
     steps::usable(session, &coverage).and(reported)
 }

@@ -20,6 +20,7 @@ use podcov_profile::ledger::{Fate, Ledger};
 use podcov_profile::model::Coverage;
 use podcov_profile::names::Language;
 
+use crate::args::Backend;
 use crate::config;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::print::To;
@@ -48,12 +49,13 @@ pub fn headline(session: &Session) {
 
 /// Makes sure that what the later steps need is on this machine, so that
 /// nobody waits ten minutes to hear that it is not.
-pub fn prepare(session: &Session) -> Result<(), Failure> {
+pub fn prepare(session: &Session, backend: Backend) -> Result<(), Failure> {
     let step = session.ui.step("prepare", "");
     let components = &session.config.file.components;
     let of = |language| components.iter().filter(move |c| c.language == language);
     let tools = || {
-        for component in of(Language::Rust) {
+        let by_tools = backend == Backend::Tools;
+        for component in of(Language::Rust).filter(|_| by_tools) {
             let component = component::build_component(session, component);
             let major = podcov_build::llvm_major(&component, &session.cancel);
             if let Some(major) = major.or_exit(Exit::Build)? {
@@ -469,6 +471,7 @@ pub fn merge(
     session: &Session,
     bundles: &[Bundle],
     ledger: &mut Ledger,
+    backend: Backend,
     cancel: &Cancel,
 ) -> Result<Coverage, Failure> {
     let step = session.ui.step("merge", "");
@@ -485,7 +488,10 @@ pub fn merge(
         quarantine: &session.run.quarantine(),
         include: &filter.include,
         exclude: &filter.exclude,
-        install_tools: true,
+        backend: match backend {
+            Backend::Native => podcov_merge::Backend::Native,
+            Backend::Tools => podcov_merge::Backend::Tools { install: true },
+        },
     };
     let merged = podcov_merge::merge(job, &step, cancel);
     step.end_with(&merged, |coverage| {

@@ -1,26 +1,29 @@
-//! Go: `go tool covdata`, and text profiles of programs made by `go test -c`.
+//! Go: counters, by podcov's engine or by `go tool covdata`, and text profiles of
+//! programs made by `go test -c`.
 
 mod fit;
 mod functions;
+mod native;
+mod tools;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use podcov_process::{Error as RunError, Run};
 use podcov_profile::go::files::{self, Counters, Meta, Name};
 use podcov_profile::go::lines::{Placed, functions, lines, measure, statements};
 use podcov_profile::go::text::Profile;
 use podcov_profile::ledger::{Fate, Format};
 use podcov_profile::model::{Binary, File, Function, Metrics, Ratio};
-use podcov_profile::reach::Reach;
+use podcov_profile::reach::{BitSet, Reach};
 
 use self::fit::Fit;
 use self::functions::functions_from_source;
 use crate::evidence::{Build, Piece, decide, refuse};
+use crate::reach::{key, lines_reached};
 use crate::rust::from;
 use crate::tools::{command_line, find_go};
-use crate::{Error, Work, make_dir, remove_if_there, write_atomic};
+use crate::{Backend, Error, Work, make_dir, remove_if_there, write_atomic};
 
 /// Counters that count, with what they hold.
 struct Counted<'p> {
@@ -36,13 +39,13 @@ pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error>
     let texts = read_texts(work, build, &metas)?;
     let metas = read_metas(work, build, metas)?;
     let counted = read_counters(work, build, &metas)?;
-    let counted = drop_superseded(work, counted, &texts);
-    let (profile, counters) = merge_binary(work, &metas, counted)?;
+    let mut counted = drop_superseded(work, counted, &texts);
+    let profile = merge_binary(work, &metas, &mut counted)?;
     let mut said = Vec::new();
     let (profile, texts) = merge_texts(work, profile, texts, &mut said)?;
     let mut commands = Vec::new();
     if !metas.is_empty() {
-        commands = covdata_commands(counters > 0 || texts == 0);
+        commands = covdata_commands(!counted.is_empty() || texts.is_empty());
     }
     commands.append(&mut said);
     let files = match &profile {
@@ -61,12 +64,16 @@ pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error>
         }
     };
     work.keep_commands(&commands)?;
+    let reach = match work.backend {
+        Backend::Native => reach(work, &files, &metas, &counted, &texts)?,
+        Backend::Tools { .. } => Reach::new(),
+    };
     Ok(Binary {
         name: binary.name.clone(),
         identity: build.identity.clone(),
-        profiles: (counters + texts) as u64,
+        profiles: (counted.len() + texts.len()) as u64,
         files,
-        reach: Reach::new(),
+        reach,
     })
 }
 
@@ -276,66 +283,58 @@ fn covdata_commands(with_numbers: bool) -> Vec<String> {
         .collect()
 }
 
-/// Merges counters with `go tool covdata`; gives the text profile it makes of
-/// them, and how many files it was made of.
+/// Merges counters by the backend; gives the text profile it makes of them.
+/// What it refuses is taken out of `counted`.
 fn merge_binary(
     work: &mut Work<'_>,
     metas: &Metas,
-    mut counted: Vec<Counted<'_>>,
-) -> Result<(Option<Profile>, usize), Error> {
+    counted: &mut Vec<Counted<'_>>,
+) -> Result<Option<Profile>, Error> {
     if metas.is_empty() {
-        return Ok((None, 0));
+        return Ok(None);
     }
-    let go = find_go()?;
-    stage(work, metas, &counted)?;
-    let merged = covdata(work, &go, &MERGE)?;
-    if let Err(error) = merged {
-        // Our reader is stricter than Go's, so this says that Go's changed.
-        let bad = find_bad(work, &go, metas, &counted)?;
-        if bad.is_empty() {
-            return Err(error.into());
+    match work.backend {
+        Backend::Native => native::merge(work, metas, counted).map(Some),
+        Backend::Tools { .. } => tools::merge(work, metas, counted).map(Some),
+    }
+}
+
+/// What each incarnation reached. One is looked at at a time.
+fn reach(
+    work: &Work<'_>,
+    files: &[File],
+    metas: &Metas,
+    counted: &[Counted<'_>],
+    texts: &[(&Piece, Profile)],
+) -> Result<Reach, Error> {
+    let of_counters = counted.iter().map(|one| one.piece.incarnation);
+    let of_texts = texts.iter().map(|(piece, _)| piece.incarnation);
+    let incarnations: BTreeSet<usize> = of_counters.chain(of_texts).collect();
+    let mut reach = Reach::new();
+    for incarnation in incarnations {
+        work.cancel.check()?;
+        let own = |one: &&Counted<'_>| one.piece.incarnation == incarnation;
+        let mut profiles = Vec::new();
+        if counted.iter().any(|one| own(&one)) {
+            profiles.push(native::profile_of(metas, counted.iter().filter(own))?);
         }
-        for (path, reason) in &bad {
-            if let Some(bad) = counted.iter().find(|c| c.piece.path == *path) {
-                refuse(
-                    work.ledger,
-                    work.quarantine,
-                    bad.piece,
-                    Fate::Rejected,
-                    reason,
-                )?;
-            }
+        let own_texts = texts.iter().filter(|(p, _)| p.incarnation == incarnation);
+        let profiles: Vec<&Profile> = profiles.iter().chain(own_texts.map(|(_, p)| p)).collect();
+        let mut set = BitSet::new();
+        for profile in profiles {
+            let lines = |file: &File| {
+                let is_it = |name: &&String| {
+                    let name = work.filter.counted(&work.bundle.sources, name);
+                    name.as_deref() == Some(&file.path)
+                };
+                let name = profile.files.keys().find(is_it)?;
+                Some(lines(&profile.files[name]))
+            };
+            set = set.union(&lines_reached(files, lines));
         }
-        counted.retain(|c| !bad.iter().any(|(path, _)| c.piece.path == *path));
-        stage(work, metas, &counted)?;
-        covdata(work, &go, &MERGE)??;
+        reach.insert(key(work.ledger, incarnation), set);
     }
-    // Go names the result after the time; the same input must give the same.
-    let merged = work.out.join("merged");
-    for entry in fs::read_dir(&merged).map_err(Error::io("list", &merged))? {
-        let path = entry.map_err(Error::io("list", &merged))?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        if let Some(Name::Counters { hash, .. }) = Name::parse(&name) {
-            let to = merged.join(format!("covcounters.{hash}.0.0"));
-            fs::rename(&path, &to).map_err(Error::io("rename", &path))?;
-        }
-    }
-    for (command, file) in [("percent", "percent.txt"), ("func", "func.txt")] {
-        let done = covdata(work, &go, &[command, "-i", "merged"])??;
-        write_atomic(&work.out.join(file), &done)?;
-    }
-    covdata(work, &go, &TEXTFMT)??;
-    let path = work.out.join("covdata.txt");
-    let text = fs::read(&path).map_err(Error::io("read", &path))?;
-    let profile = Profile::parse(&text).map_err(|error| Error::Output {
-        tool: "go tool covdata textfmt".to_owned(),
-        what: error.to_string(),
-    })?;
-    Ok((Some(profile), counted.len()))
+    Ok(reach)
 }
 
 /// Puts meta-data and counters into one folder, as `covdata` wants them. Two
@@ -362,64 +361,14 @@ fn stage(work: &Work<'_>, metas: &Metas, counted: &[Counted<'_>]) -> Result<(), 
     Ok(())
 }
 
-/// Runs `go tool covdata` in the build's folder. The inner error is its word
-/// on the files.
-fn covdata(
-    work: &mut Work<'_>,
-    go: &Path,
-    args: &[&str],
-) -> Result<Result<Vec<u8>, RunError>, Error> {
-    let run = Run::new(go)
-        .args(["tool", "covdata"])
-        .args(args)
-        .current_dir(&work.out)
-        // A module or workspace that happens to be around us is not ours.
-        .env("GOWORK", "off")
-        .env_remove("GOFLAGS")
-        .env_remove("GOCOVERDIR")
-        .cancel(work.cancel);
-    match run.run() {
-        Ok(done) => {
-            let component = work.bundle.component.clone();
-            for line in String::from_utf8_lossy(&done.stderr).lines() {
-                work.find("go-covdata", format!("{component}: {line}"));
-            }
-            Ok(Ok(done.stdout))
-        }
-        Err(error @ RunError::Failed { .. }) => Ok(Err(error)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The counters that `covdata` refuses, each tried alone.
-fn find_bad(
-    work: &mut Work<'_>,
-    go: &Path,
-    metas: &Metas,
-    counted: &[Counted<'_>],
-) -> Result<Vec<(PathBuf, String)>, Error> {
-    let mut bad = Vec::new();
-    for one in counted {
-        stage(work, metas, std::slice::from_ref(one))?;
-        if let Err(RunError::Failed { ended, tail, .. }) = covdata(work, go, &MERGE)? {
-            let said = tail.last().map(String::as_str).unwrap_or("it said nothing");
-            bad.push((
-                one.piece.path.clone(),
-                format!("go tool covdata {ended}: {said}"),
-            ));
-        }
-    }
-    Ok(bad)
-}
-
 /// Adds text profiles, and refuses those that do not fit the others.
-fn merge_texts(
+fn merge_texts<'p>(
     work: &mut Work<'_>,
     profile: Option<Profile>,
-    texts: Vec<(&Piece, Profile)>,
+    texts: Vec<(&'p Piece, Profile)>,
     commands: &mut Vec<String>,
-) -> Result<(Option<Profile>, usize), Error> {
-    let (mut sum, mut number) = (profile, 0);
+) -> Result<(Option<Profile>, Vec<(&'p Piece, Profile)>), Error> {
+    let (mut sum, mut good) = (profile, Vec::new());
     for (piece, text) in texts {
         let sum = sum.get_or_insert_with(|| Profile::new(text.mode));
         if let Err(error) = sum.merge(&text) {
@@ -427,18 +376,18 @@ fn merge_texts(
             refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
             continue;
         }
-        number += 1;
         let path = from(&work.out, &piece.path);
         commands.push(format!(
             "# profile.txt is the sum, block by block, of {}",
             path.display()
         ));
+        good.push((piece, text));
     }
-    if number > 0 {
+    if !good.is_empty() {
         // Go looks packages up where it is started; from here it finds none.
         commands.push("# in the module's folder: go tool cover -func=…/profile.txt".to_owned());
     }
-    Ok((sum, number))
+    Ok((sum, good))
 }
 
 fn model(work: &mut Work<'_>, profile: &Profile, metas: &Metas) -> Result<Vec<File>, Error> {
@@ -468,7 +417,16 @@ fn model(work: &mut Work<'_>, profile: &Profile, metas: &Metas) -> Result<Vec<Fi
         .into_iter()
         .map(|(name, file)| (file.as_str(), name.as_str()))
         .collect();
-    let from_source = functions_from_source(work, profile, &unplaced)?;
+    let from_source = match (find_go(), work.backend) {
+        // Lines and statements are the same without them.
+        (Err(error), Backend::Native) if !unplaced.is_empty() => {
+            let component = &work.bundle.component;
+            let text = format!("{component}: no functions are known of what it ran: {error}");
+            work.find("no-functions", text);
+            BTreeMap::new()
+        }
+        _ => functions_from_source(work, profile, &unplaced)?,
+    };
     let mut files = Vec::new();
     for (path, file) in &counted {
         let blocks = &profile.files[*file];

@@ -13,6 +13,7 @@ mod error;
 mod evidence;
 mod go;
 mod quarantine;
+mod reach;
 mod rust;
 pub mod tools;
 
@@ -48,8 +49,20 @@ pub struct Job<'a> {
     pub include: &'a [String],
     /// Globs of source files not to count.
     pub exclude: &'a [String],
-    /// LLVM's tools may be installed if they are missing.
-    pub install_tools: bool,
+    /// What merges.
+    pub backend: Backend,
+}
+
+/// What reads, merges and explains profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// podcov's own engine; needs no toolchain.
+    Native,
+    /// LLVM's and Go's tools, as the reference that the engine is held against.
+    Tools {
+        /// LLVM's may be installed if they are missing.
+        install: bool,
+    },
 }
 
 /// Merges a run's evidence, writes `coverage.json` and what the tools made to
@@ -92,7 +105,7 @@ pub fn merge(job: Job<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<C
                 filter: &filter,
                 ledger: &mut *job.ledger,
                 quarantine: &quarantine,
-                install_tools: job.install_tools,
+                backend: job.backend,
                 progress,
                 cancel,
             };
@@ -160,7 +173,7 @@ struct Work<'a> {
     filter: &'a Filter,
     ledger: &'a mut Ledger,
     quarantine: &'a quarantine::Quarantine<'a>,
-    install_tools: bool,
+    backend: Backend,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
 }

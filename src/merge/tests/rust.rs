@@ -359,7 +359,8 @@ fn many_lives_add_up_to_what_llvm_says() {
     ];
     assert_eq!(words[..6], expected);
 
-    // Merging again gives the same bytes, file by file.
+    // Merging again gives the same bytes, file by file. The commands wrote theirs.
+    test.merge();
     let (ledger, bytes) = (test.ledger.clone(), snapshot(&test.path("coverage")));
     test.merge();
     assert_eq!(test.ledger, ledger);
@@ -447,7 +448,7 @@ fn what_never_ran_is_zero_of_all_and_not_absent() {
 }
 
 #[test]
-fn a_file_only_the_tool_can_refuse_is_found_among_others() {
+fn counters_that_a_record_has_elsewhere_are_found_among_others() {
     let mut test = TestRun::new();
     let dir = project(&test);
     let program = build(&dir, "one", &[]);
@@ -481,15 +482,11 @@ fn a_file_only_the_tool_can_refuse_is_found_among_others() {
         "the tool must refuse it, or this test proves nothing"
     );
     test.collect();
-    assert_eq!(test.fates(3), [("x.profraw".to_owned(), Fate::Merged)]);
     let coverage = test.merge();
     assert_eq!(coverage.components[0].binaries[0].profiles, 4);
     assert_eq!(test.fates(3), [("x.profraw".to_owned(), Fate::Rejected)]);
     let reason = &test.ledger.incarnations[3].files[0].reason;
-    assert!(
-        reason.starts_with("llvm-profdata refuses it: malformed"),
-        "{reason}"
-    );
+    assert!(reason.contains("counters"), "{reason}");
     assert_eq!(coverage.components[0].incarnations_lost, 1);
 }
 
@@ -501,7 +498,7 @@ fn a_program_that_would_silently_count_as_nothing_is_an_error() {
     let other = build(&dir, "two", &["-Cmetadata=two"]);
     let identity = build_id(&program);
     for (program, expected) in [
-        (Path::new("/bin/true"), "it holds no coverage mapping"),
+        (Path::new("/bin/true"), "holds no coverage mapping"),
         (&other, "it is the build build-id:"),
     ] {
         test.components.clear();

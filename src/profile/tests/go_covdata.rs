@@ -5,6 +5,7 @@ mod go_common;
 use std::collections::BTreeMap;
 use std::fs;
 
+use go_common::make::{Numbers, Run, covcounters, covmeta};
 use go_common::{Tour, covdata, go, go_text, sorted, sum};
 use podcov_profile::go::combine::{Clash, Combination};
 use podcov_profile::go::counters::{CounterFile, Item};
@@ -426,4 +427,34 @@ fn all_segments_count_though_covdata_reads_one() {
     fs::remove_file(old.unwrap()).unwrap();
     fs::write(tour.path("out").join(name), &twice).unwrap();
     assert_eq!(sorted(&textfmt(&tour, "out")), sorted(&before));
+}
+
+/// Files that no Go wrote, but that its reader takes: what we understand of the
+/// format, in raw numbers of both byte orders too, is what Go does.
+#[test]
+fn go_reads_the_files_of_our_own_tests_as_we_do() {
+    let shape = vec![vec![2, 1, 3], vec![1]];
+    let runs: [Run; 2] = [
+        vec![(0, 0, vec![1, 300]), (1, 0, vec![u32::MAX])],
+        vec![(0, 2, vec![0, 7, 70_000]), (1, 0, vec![2])],
+    ];
+    let bytes = covmeta(&shape, 0xab, 2);
+    let meta = read_meta(&bytes).unwrap();
+    let tour = Tour::new();
+    for numbers in [Numbers::Uleb, Numbers::Little, Numbers::Big] {
+        let out = format!("{numbers:?}");
+        fs::create_dir_all(tour.path(&out)).unwrap();
+        let hash = &meta.hash;
+        fs::write(tour.path(&out).join(format!("covmeta.{hash}")), &bytes).unwrap();
+        let mut sum = Sum::new(&meta);
+        for (number, run) in runs.iter().enumerate() {
+            let file = covcounters(std::slice::from_ref(run), 0xab, numbers, 0);
+            let name = format!("covcounters.{hash}.{number}.1");
+            fs::write(tour.path(&out).join(name), &file).unwrap();
+            sum.add(&file).unwrap();
+        }
+        assert!(sum.is_saturated());
+        let report = Report::new([&sum]).unwrap();
+        assert_eq!(written(&report), textfmt(&tour, &out));
+    }
 }

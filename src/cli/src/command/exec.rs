@@ -44,7 +44,7 @@ pub fn exec(global: &Global, args: &Exec) -> Result<u8, Failure> {
             session.run.evidence().display()
         ));
     } else {
-        let coverage = steps::merge(&session, &bundles, &mut ledger, &after)?;
+        let coverage = steps::merge(&session, &bundles, &mut ledger, args.backend, &after)?;
         steps::report(&session, &bundles, &coverage, &ledger, To::Stderr)?;
         say_what_is_elsewhere(&session, &bundles, &coverage);
     }

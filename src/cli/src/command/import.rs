@@ -56,7 +56,13 @@ pub fn import(global: &Global, args: &Import) -> Result<Exit, Failure> {
     let imported = imported.or_exit(Exit::Nothing)?;
     write_json_atomic(&imported.dir.join("bundle.json"), &imported.bundle).or_exit(Exit::Fault)?;
     let bundles = [imported.bundle];
-    let coverage = steps::merge(&session, &bundles, &mut ledger, &session.cancel)?;
+    let coverage = steps::merge(
+        &session,
+        &bundles,
+        &mut ledger,
+        args.backend,
+        &session.cancel,
+    )?;
     steps::usable(&session, &coverage)?;
     steps::report(&session, &bundles, &coverage, &ledger, To::Stdout)
 }

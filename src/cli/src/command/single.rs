@@ -11,7 +11,7 @@ use podcov_profile::ledger::Ledger;
 use podcov_profile::model::Coverage;
 use serde::de::DeserializeOwned;
 
-use crate::args::{Format, Global};
+use crate::args::{Format, Global, Merge};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::print::{self, To};
 use crate::session::{Session, Which};
@@ -131,13 +131,19 @@ pub fn collect(global: &Global) -> Result<Exit, Failure> {
 }
 
 /// `podcov merge`.
-pub fn merge(global: &Global, cargo_llvm_cov: Option<&Path>) -> Result<Exit, Failure> {
+pub fn merge(global: &Global, args: &Merge) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
     let bundles = session.bundles()?;
     let mut ledger: Ledger = left(&session.run.ledger_json(), "podcov collect")?;
-    let coverage = steps::merge(&session, &bundles, &mut ledger, &session.cancel)?;
+    let coverage = steps::merge(
+        &session,
+        &bundles,
+        &mut ledger,
+        args.backend,
+        &session.cancel,
+    )?;
     steps::usable(&session, &coverage)?;
-    if let Some(dir) = cargo_llvm_cov {
+    if let Some(dir) = &args.cargo_llvm_cov {
         let folders = bundles
             .iter()
             .map(|b| (b.clone(), session.run.bundle().join(&b.component)));

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use podcov_merge::{Error, Job, merge};
+use podcov_merge::{Backend, Error, Job, merge};
 use podcov_process::{Cancel, Silent};
 use podcov_profile::bundle::{self, Bundle, Mode, PathRule, SourceFile, Sources};
 use podcov_profile::ledger::{Ended, Fate, File, Format, Incarnation, Ledger};
 use podcov_profile::model::Coverage;
 use podcov_profile::names::{Kind, Language};
+use podcov_profile::reach::Reach;
 use podcov_profile::{Identity, Problem, classify, elf};
 use sha2::{Digest, Sha256};
 
@@ -235,17 +236,51 @@ impl TestRun {
             .unwrap_or_else(|error| panic!("{error}: {error:?}"))
     }
 
+    /// Merges natively; LLVM's and Go's own tools must come to the same.
     pub fn try_merge(&mut self, include: &[String], exclude: &[String]) -> Result<Coverage, Error> {
+        let mut other = self.ledger.clone();
+        let out = self.dir.path();
+        let tools = Backend::Tools { install: false };
+        let by_tools = self.merge_by(tools, &mut other, &out.join("tools"), include, exclude);
+        let mut ledger = std::mem::take(&mut self.ledger);
+        let merged = self.merge_by(
+            Backend::Native,
+            &mut ledger,
+            &out.join("coverage"),
+            include,
+            exclude,
+        );
+        self.ledger = ledger;
+        match (&merged, by_tools) {
+            (Ok(native), Ok(tools)) => {
+                assert_eq!(comparable(native), comparable(&tools));
+                assert_eq!(self.ledger.file_fates(), other.file_fates());
+                assert_eq!(self.ledger.fates(), other.fates());
+            }
+            (Err(_), Err(_)) => {}
+            (native, tools) => panic!("native: {native:?}\ntools: {tools:?}"),
+        }
+        merged
+    }
+
+    fn merge_by(
+        &self,
+        backend: Backend,
+        ledger: &mut Ledger,
+        out: &Path,
+        include: &[String],
+        exclude: &[String],
+    ) -> Result<Coverage, Error> {
         let job = Job {
             composition: "test",
             components: self.components.clone(),
             evidence: &self.dir.path().join("evidence"),
-            ledger: &mut self.ledger,
-            out: &self.dir.path().join("coverage"),
+            ledger,
+            out,
             quarantine: &self.dir.path().join("quarantine"),
             include,
             exclude,
-            install_tools: false,
+            backend,
         };
         merge(job, &Silent, &Cancel::new())
     }
@@ -256,6 +291,23 @@ impl TestRun {
         let name = |file: &File| file.path.rsplit('/').next().unwrap_or_default().to_owned();
         files.iter().map(|file| (name(file), file.fate)).collect()
     }
+}
+
+/// What both backends know: the tools tell neither regions nor who reached what.
+fn comparable(coverage: &Coverage) -> Coverage {
+    let mut coverage = coverage.clone();
+    let binaries = coverage.components.iter_mut().flat_map(|c| &mut c.binaries);
+    for binary in binaries {
+        binary.reach = Reach::new();
+        for file in &mut binary.files {
+            file.branches.clear();
+            for function in &mut file.functions {
+                function.regions.clear();
+                function.instances.clear();
+            }
+        }
+    }
+    coverage
 }
 
 pub fn build_id(program: &Path) -> Identity {

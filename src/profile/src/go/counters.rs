@@ -34,6 +34,25 @@
 //! **Arguments are secrets until proven otherwise**: Go writes the whole
 //! command line of the process into its counters. It is counted here, and
 //! neither kept nor written again; [`Segment::command_line`] has to be asked.
+//!
+//! ```
+//! use podcov_profile::go::counters::{CounterFile, Item};
+//! use podcov_profile::ParseError;
+//! # let bytes = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/go/",
+//! #     "covcounters.365db558e60f45db96600bc1c17ccd6e.2384.1795257547508204385"));
+//! let file = CounterFile::parse(bytes)?;
+//! let mut reached = 0;
+//! file.visit(|item| {
+//!     match item {
+//!         Item::Segment(run) => assert_eq!(run.origin.os.as_deref(), Some("linux")),
+//!         Item::Function(function) => reached += function.counts.iter().filter(|c| **c > 0).count(),
+//!     }
+//!     Ok::<(), ParseError>(())
+//! })?;
+//! assert_eq!(file.hash, "365db558e60f45db96600bc1c17ccd6e");
+//! # assert!(reached > 3);
+//! # Ok::<(), ParseError>(())
+//! ```
 
 use crate::bytes::{Endian, Reader, hex};
 use crate::error::{Kind, ParseError};

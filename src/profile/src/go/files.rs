@@ -13,6 +13,7 @@ use std::fmt;
 
 use crate::Identity;
 use crate::go::counters::CounterFile;
+use crate::go::live::{Live, is_live};
 use crate::go::meta::Misfit;
 
 pub use crate::go::counters::{Counters, FunctionCounters, is_counters, read_counters};
@@ -140,9 +141,13 @@ pub enum Part {
 }
 
 impl Part {
-    /// What bytes are, by their header alone; for a live file, see
-    /// [`Live::hash`](crate::go::live::Live::hash).
+    /// What bytes are, by their header alone.
     pub fn of(bytes: &[u8]) -> Option<Part> {
+        if is_live(bytes) {
+            return Live::parse(bytes)
+                .ok()
+                .map(|live| Part::Counters(live.hash));
+        }
         if is_meta(bytes) {
             let hash = bytes.get(24..40)?;
             return Some(Part::Meta(crate::bytes::hex(hash)));
@@ -230,4 +235,56 @@ pub fn group<'f>(
         });
     }
     (groups, findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_nothing_is_found() {
+        let [one, two, three] = ["1", "2", "3"].map(|digit| digit.repeat(32));
+        let files = [
+            ("b/covcounters.3", Part::Counters(three.clone())),
+            ("a/covmeta.1", Part::Meta(one.clone())),
+            ("a/covcounters.1", Part::Counters(one.clone())),
+            ("b/covmeta.1", Part::Meta(one.clone())),
+            ("a/covmeta.2", Part::Meta(two.clone())),
+            ("a/covcounters.3", Part::Counters(three.clone())),
+        ];
+        let (groups, findings) = group(files);
+        let group = &groups[&one];
+        assert_eq!(group.meta, ["a/covmeta.1", "b/covmeta.1"]);
+        assert_eq!(group.counters, ["a/covcounters.1"]);
+        let found: Vec<String> = findings.iter().map(Finding::to_string).collect();
+        let expected = [
+            format!(
+                "no counters of covmeta.{two}: its processes were stopped before they wrote: \
+                 a/covmeta.2"
+            ),
+            format!(
+                "there is no covmeta.{three} to read these counters by: \
+                 b/covcounters.3, a/covcounters.3"
+            ),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(findings[0].kind, Orphan::MetaWithoutCounters);
+        assert_eq!(findings[1].kind, Orphan::CountersWithoutMeta);
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        let hash = "0a".repeat(16);
+        let names = [
+            Name::Meta { hash: hash.clone() },
+            Name::merged(&hash),
+            Name::Live { pid: 1, nanos: 2 },
+        ];
+        for name in names {
+            assert_eq!(Name::parse(&name.to_string()), Some(name));
+        }
+        for name in ["covlive.1", "covlive.1.x", "covlive.1.2.3", "covlive.-1.2"] {
+            assert_eq!(Name::parse(name), None, "{name}");
+        }
+    }
 }

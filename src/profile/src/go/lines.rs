@@ -1,4 +1,6 @@
-//! From Go's blocks to lines and functions.
+//! From Go's blocks to lines and functions, by the rules in
+//! `docs/reference/metrics.md`. Lines are those that `go tool cover -html`
+//! colours (`Boundaries` in `golang.org/x/tools/cover/profile.go`, Go 1.26).
 
 use std::collections::BTreeMap;
 

@@ -51,7 +51,24 @@
 //! A function that first runs while its words are read can be seen half
 //! written. Such a place is told by the meta-data: no function has that index,
 //! package and number of counters, or it was there before. It is passed over
-//! and counted in [`Seen::torn`]; a later reading has it.
+//! and counted in [`Seen::torn`]: of a process that runs, read the file again.
+//! What a process left that is gone is torn where it was stopped in the first
+//! steps of a function, whose counters are zeros then.
+//!
+//! ```
+//! use podcov_profile::go::{live::Live, meta::read_meta, sum::Sum};
+//! # macro_rules! file { ($name:literal) => {
+//! #     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/go-live/", $name))
+//! # } }
+//! # let covmeta = file!("covmeta.8e5521eaa6050ffc4493d96397aa5e35");
+//! # let bytes = file!("covlive");
+//! let meta = read_meta(covmeta)?;
+//! let live = Live::parse(bytes)?;
+//! println!("process {} of {}", live.pid, live.go_version);
+//! let added = Sum::new(&meta).add_live(&live)?;
+//! assert_eq!(added.torn, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use crate::bytes::{Endian, Reader, hex};
 use crate::error::{Kind, ParseError};
@@ -102,7 +119,7 @@ pub struct Block<'a> {
 pub struct Seen {
     /// Functions that ran.
     pub functions: u64,
-    /// Places that were being written, or make no sense.
+    /// Places that were being written, or make no sense; a stretch counts once.
     pub torn: u64,
 }
 
@@ -283,19 +300,31 @@ impl<'a> Live<'a> {
         let mut seen = Seen::default();
         let mut known = vec![false; meta.functions().len()];
         for block in &self.blocks {
-            let mut at = 0;
+            let (mut at, mut is_lost) = (0, false);
             while let Some(counters) = block.word(self.endian, at) {
                 if counters == 0 {
                     at += 1;
                     continue;
                 }
-                let Some(head) = self.head(meta, block, at, counters, &mut known) else {
-                    seen.torn += 1;
+                let head = self.head(meta, block, at);
+                let Some((head, index)) =
+                    head.filter(|_| !is_lost || self.leads_on(meta, block, at))
+                else {
+                    seen.torn += u64::from(!is_lost);
+                    is_lost = true;
                     at += 1;
                     continue;
                 };
+                is_lost = false;
                 let first = at + 3;
-                at = first + counters as usize;
+                at = first + head.counters as usize;
+                if known
+                    .get_mut(index)
+                    .is_none_or(|known| std::mem::replace(known, true))
+                {
+                    seen.torn += 1;
+                    continue;
+                }
                 // Counters that were cleared are those of no run.
                 if block.is_any(first, at) {
                     seen.functions += 1;
@@ -306,30 +335,33 @@ impl<'a> Live<'a> {
         Ok(seen)
     }
 
-    /// The function whose words begin at `at`, if that is one.
-    fn head(
-        &self,
-        meta: &Meta,
-        block: &Block<'a>,
-        at: usize,
-        counters: u32,
-        known: &mut [bool],
-    ) -> Option<Head> {
+    /// The function whose words begin at `at`, if that is one; and its index
+    /// among all.
+    fn head(&self, meta: &Meta, block: &Block<'a>, at: usize) -> Option<(Head, usize)> {
+        let counters = block.word(self.endian, at)?;
         let package = self.package(block.word(self.endian, at + 1)?)?;
         let function = block.word(self.endian, at + 2)?;
         block.word(self.endian, (at + 2).checked_add(counters as usize)?)?;
-        let place = meta.place(package, function, u64::from(counters));
-        place.ok()?;
-        let seen = known.get_mut(meta.index(package, function)?)?;
-        if std::mem::replace(seen, true) {
-            return None;
-        }
-        Some(Head {
+        meta.place(package, function, u64::from(counters)).ok()?;
+        let head = Head {
             package,
             function,
             counters: u64::from(counters),
             offset: block.offset + (at * WORD) as u64,
-        })
+        };
+        Some((head, meta.index(package, function)?))
+    }
+
+    /// Whether behind the function at `at` another one begins, or the block
+    /// ends. Behind a torn place counters can look like a function; that they
+    /// look like two is not to be expected.
+    fn leads_on(&self, meta: &Meta, block: &Block<'a>, at: usize) -> bool {
+        let counters = block.word(self.endian, at).unwrap_or(0);
+        let mut next = at + 3 + counters as usize;
+        while block.word(self.endian, next) == Some(0) {
+            next += 1;
+        }
+        next >= block.words() || self.head(meta, block, next).is_some()
     }
 
     fn package(&self, id: u32) -> Option<u32> {

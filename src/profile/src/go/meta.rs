@@ -35,6 +35,20 @@
 //! | 44 | 4 f | offset of each function, ascending |
 //! | | | string table |
 //! | | | functions: ULEB units, name, file; five ULEB a unit: first line, first column, last line, last column, statements; ULEB 1 for a literal |
+//!
+//! ```
+//! use podcov_profile::go::meta::read_meta;
+//! # let bytes = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/go/",
+//! #     "covmeta.365db558e60f45db96600bc1c17ccd6e"));
+//! let meta = read_meta(bytes)?;
+//! for package in meta.packages() {
+//!     for function in package.functions() {
+//!         println!("{} {}: {} blocks", package.path(), function.name(), function.units().len());
+//!     }
+//! }
+//! # assert_eq!(meta.packages().len(), 1);
+//! # Ok::<(), podcov_profile::ParseError>(())
+//! ```
 
 use std::fmt;
 use std::ops::Range;
@@ -203,7 +217,11 @@ pub fn read_meta(bytes: &[u8]) -> Result<Meta, ParseError> {
         return Err(reader.error(format!("strings are said to be at byte {strings_at}")));
     }
     let strings = reader.take(u64::from(strings_len), "the strings")?;
-    skip_strings(&mut Reader::new(strings, Endian::Little))?;
+    skip_strings(&mut Reader::new(strings, Endian::Little)).map_err(|error| ParseError {
+        offset: error.offset.saturating_add(u64::from(strings_at)),
+        len: bytes.len() as u64,
+        ..error
+    })?;
     let (offsets, lengths) = tables.split_at(tables.len() / 2);
     let mut offsets = Reader::new(offsets, Endian::Little);
     let mut lengths = Reader::new(lengths, Endian::Little);

@@ -7,6 +7,31 @@
 //!
 //! Counters are of 32 bits, and a count stops at the largest, because Go's are
 //! and its tools refuse larger ones; [`Sum::is_saturated`] says that one did.
+//!
+//! ```
+//! use podcov_profile::go::{meta::read_meta, report::Report, sum::Sum};
+//! # macro_rules! file { ($name:literal) => {
+//! #     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/go/", $name))
+//! # } }
+//! # let covmeta = file!("covmeta.365db558e60f45db96600bc1c17ccd6e");
+//! # let one_run = file!("covcounters.365db558e60f45db96600bc1c17ccd6e.2384.1795257547508204385");
+//! # let another = file!("covcounters.365db558e60f45db96600bc1c17ccd6e.2388.1795257547510821171");
+//! let meta = read_meta(covmeta)?;
+//! let mut sum = Sum::new(&meta);
+//! sum.add(one_run)?;
+//! sum.add(another)?;
+//! assert_eq!(sum.segments(), 2);
+//!
+//! let report = Report::new([&sum])?;
+//! for (package, statements) in report.percent() {
+//!     println!("{package}: {} of {}", statements.covered, statements.total);
+//! }
+//! // What go tool cover reads, and what go tool covdata reads.
+//! report.write_text(&mut std::io::stdout())?;
+//! let covcounters = sum.to_counters();
+//! # assert_eq!(Sum::new(&meta).add(&covcounters)?.segments, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::ops::Range;
 

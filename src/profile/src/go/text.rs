@@ -10,6 +10,15 @@
 //! file's name may hold spaces, colons and a drive's letter; numbers are read
 //! from the end of the line. Counts stop at the largest that Go's tools read,
 //! [`MAX_COUNT`].
+//!
+//! ```
+//! use podcov_profile::go::text::Profile;
+//!
+//! let mut all = Profile::parse(b"mode: count\nexample.org/x.go:3.2,5.4 2 1\n")?;
+//! all.merge(&Profile::parse(b"mode: count\nexample.org/x.go:3.2,5.4 2 4\n")?)?;
+//! assert_eq!(all.to_string(), "mode: count\nexample.org/x.go:3.2,5.4 2 5\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

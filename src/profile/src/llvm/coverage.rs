@@ -1,7 +1,7 @@
 //! Mapping and profile together: every function with its regions and counts.
 //!
 //! What llvm-cov-22 shows of the same evidence, this shows, with these
-//! exceptions, each with a test in `tests/llvm_mapping_exceptions.rs`:
+//! exceptions, each with a test in `tests/llvm_mapping`:
 //! * A profile belongs to the programs it came from. Where programs have
 //!   profiles of their own ([`Evidence`]), equal names in different programs
 //!   are not mixed (llvm#148279), and the same function of several programs is
@@ -11,12 +11,41 @@
 //! * The dummy of a function that another program compiled is left out,
 //!   whichever comes first (llvm#160248).
 //! * A count that is computed to be negative is 0 and a finding.
+//! * A function that is not in the profile keeps its conditions; llvm-cov drops
+//!   it when a condition refers to a counter that no code does.
+//! * Absolute paths of Windows are told by their form on every machine.
 //! * What is left out is a [`Finding`]; llvm-cov only counts some of it.
+//!
+//! ```no_run
+//! use podcov_profile::Limits;
+//! use podcov_profile::llvm::coverage::{Coverage, Evidence, Options};
+//! use podcov_profile::llvm::mapping::{Mapping, Paths};
+//! use podcov_profile::llvm::{indexed, lcov::LcovOptions, object};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let limits = Limits::default();
+//! let program = std::fs::read("target/debug/operator")?;
+//! let profile = indexed::read(&std::fs::read("merged.profdata")?, &limits)?.profile;
+//! // One object, or those of an archive.
+//! let objects = object::read(program.as_slice(), "operator", None, &limits)?;
+//! let mapping = Mapping::read(&objects[0], Paths::default(), &limits)?;
+//! let evidence = Evidence {
+//!     mappings: &[&mapping],
+//!     profile: &profile,
+//! };
+//! let coverage = Coverage::new(&[evidence], &Options::default())?;
+//! for finding in coverage.findings() {
+//!     eprintln!("{finding}");
+//! }
+//! coverage.write_lcov(&LcovOptions::default(), std::io::stdout())?;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::counted::{Branch, Region, RegionKind};
+use super::counted::{Branch, Region};
 use super::finding::Finding;
 use super::join::join;
 use super::mapping::Mapping;
@@ -64,6 +93,7 @@ pub struct Coverage {
 /// Where the parts of a function are in the lists of [`Coverage`].
 #[derive(Clone, Debug)]
 pub(super) struct Function {
+    pub(super) main: Option<u32>,
     pub(super) symbols: u32,
     pub(super) name: (u32, u32),
     pub(super) files: Range<u32>,
@@ -72,11 +102,12 @@ pub(super) struct Function {
     pub(super) decisions: Range<u32>,
 }
 
-/// The functions that refer to a file, in their order.
+/// The functions that refer to a file, in their order, with the position of
+/// the file in theirs; one that refers to it twice is there twice.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ByFile {
     starts: Vec<u32>,
-    functions: Vec<u32>,
+    places: Vec<(u32, u32)>,
 }
 
 /// A function as compiled: one instantiation of it.
@@ -122,21 +153,25 @@ impl<'c> FunctionView<'c> {
     /// The file it is written in, as position in [`files`](Self::files): the
     /// first one that nothing expands to.
     pub fn main_file(&self) -> Option<u32> {
-        let files = self.files().len() as u32;
-        if files <= 1 {
-            return (files == 1).then_some(0);
-        }
-        let mut is_expanded = vec![false; files as usize];
-        for region in self.regions() {
-            if region.kind == RegionKind::Expansion
-                && let Some(slot) = is_expanded.get_mut(region.expanded as usize)
-            {
-                *slot = true;
-            }
-        }
-        let found = is_expanded.iter().position(|is_expanded| !is_expanded);
-        found.map(|position| position as u32)
+        self.function.main
     }
+
+    /// Its regions in one of its files, by position.
+    pub fn regions_in(&self, position: u32) -> &'c [Region] {
+        // The compiler writes them file by file.
+        between(self.regions(), position, |region| region.file)
+    }
+
+    /// Its conditions in one of its files, by position.
+    pub fn branches_in(&self, position: u32) -> &'c [Branch] {
+        between(self.branches(), position, |branch| branch.region.file)
+    }
+}
+
+fn between<T>(all: &[T], file: u32, of: impl Fn(&T) -> u32) -> &[T] {
+    let start = all.partition_point(|one| of(one) < file);
+    let end = all.partition_point(|one| of(one) <= file);
+    all.get(start..end).unwrap_or_default()
 }
 
 fn part<'c, T>(all: &'c [T], range: &Range<u32>) -> &'c [T] {
@@ -186,15 +221,31 @@ impl Coverage {
 
     /// The functions that have a part in a file, in the same order.
     pub fn functions_of(&self, file: u32) -> impl Iterator<Item = FunctionView<'_>> {
-        let by_file = &self.by_file;
-        let start = by_file.starts.get(file as usize).copied().unwrap_or(0);
-        let end = by_file.starts.get(file as usize + 1).copied().unwrap_or(0);
-        let indices = part(&by_file.functions, &(start..end.max(start)));
-        indices.iter().filter_map(|index| {
-            Some(FunctionView {
-                coverage: self,
-                function: self.functions.get(*index as usize)?,
-            })
+        let mut before = None;
+        let places = self.places(file).iter();
+        places.filter_map(move |(index, _)| {
+            let is_new = before.replace(*index) != Some(*index);
+            if is_new { self.function(*index) } else { None }
+        })
+    }
+
+    /// The functions that have a part in a file, with the position that it has
+    /// among theirs.
+    pub(super) fn parts_of(&self, file: u32) -> impl Iterator<Item = (FunctionView<'_>, u32)> {
+        let places = self.places(file).iter();
+        places.filter_map(|(index, position)| Some((self.function(*index)?, *position)))
+    }
+
+    fn places(&self, file: u32) -> &[(u32, u32)] {
+        let start = |file: usize| self.by_file.starts.get(file).copied().unwrap_or(0);
+        let (start, end) = (start(file as usize), start(file as usize + 1));
+        part(&self.by_file.places, &(start..end.max(start)))
+    }
+
+    fn function(&self, index: u32) -> Option<FunctionView<'_>> {
+        Some(FunctionView {
+            coverage: self,
+            function: self.functions.get(index as usize)?,
         })
     }
 
@@ -205,41 +256,30 @@ impl Coverage {
 
     pub(super) fn index(&self) -> ByFile {
         let mut starts = vec![0u32; self.files.len() + 1];
-        let mut last = vec![u32::MAX; self.files.len()];
-        let mut each = |found: &mut dyn FnMut(usize, u32)| {
-            last.fill(u32::MAX);
-            for (index, function) in self.functions.iter().enumerate() {
-                for file in part(&self.function_files, &function.files) {
-                    let file = *file as usize;
-                    if let Some(last) = last.get_mut(file)
-                        && *last != index as u32
-                    {
-                        *last = index as u32;
-                        found(file, index as u32);
-                    }
-                }
-            }
-        };
-        each(&mut |file, _| {
-            if let Some(number) = starts.get_mut(file + 1) {
+        for file in &self.function_files {
+            if let Some(number) = starts.get_mut(*file as usize + 1) {
                 *number += 1;
             }
-        });
+        }
         let mut sum = 0;
         for start in &mut starts {
             sum += *start;
             *start = sum;
         }
         let mut next = starts.clone();
-        let mut functions = vec![0u32; sum as usize];
-        each(&mut |file, index| {
-            if let Some(next) = next.get_mut(file) {
-                if let Some(slot) = functions.get_mut(*next as usize) {
-                    *slot = index;
+        let mut places = vec![(0, 0); self.function_files.len()];
+        for (index, function) in self.functions.iter().enumerate() {
+            let files = part(&self.function_files, &function.files);
+            for (position, file) in files.iter().enumerate() {
+                let Some(next) = next.get_mut(*file as usize) else {
+                    continue;
+                };
+                if let Some(slot) = places.get_mut(*next as usize) {
+                    *slot = (index as u32, position as u32);
                 }
                 *next += 1;
             }
-        });
-        ByFile { starts, functions }
+        }
+        ByFile { starts, places }
     }
 }

@@ -45,21 +45,25 @@ impl<'c> Tree<'c> {
         }
     }
 
-    /// The branches that an expansion leads to, those of inner expansions in
-    /// front, with the expansions that lead there.
-    pub(crate) fn below(
-        &self,
-        expansion: &'c Region,
-        path: &mut Vec<&'c Region>,
-        found: &mut dyn FnMut(&'c Branch, &[&'c Region]),
-    ) {
-        path.push(expansion);
+    /// Goes down from an expansion: its inner expansions, then its branches.
+    pub(crate) fn below(&self, expansion: &'c Region, step: &mut dyn FnMut(Step<'c>)) {
+        step(Step::Enter(expansion));
         for inner in Self::of(&self.expansions, expansion.expanded) {
-            self.below(inner, path, found);
+            self.below(inner, step);
         }
         for branch in Self::of(&self.branches, expansion.expanded) {
-            found(branch, path);
+            step(Step::Branch(branch));
         }
-        path.pop();
+        step(Step::Leave);
     }
+}
+
+/// What is met on the way through expansions.
+pub(crate) enum Step<'c> {
+    /// An expansion, and what it holds.
+    Enter(&'c Region),
+    /// A condition in the one that was entered last.
+    Branch(&'c Branch),
+    /// The end of the one that was entered last.
+    Leave,
 }

@@ -46,28 +46,21 @@ impl Coverage {
             expansions: Vec::new(),
         };
         let mut regions: Vec<&Region> = Vec::new();
-        for function in self.functions_of(file) {
-            let files = function.files();
-            let is_here = |region: &Region| files.get(region.file as usize) == Some(&file);
-            match files.len() {
-                1 => regions.extend(function.regions()),
-                _ => {
-                    let main = function.main_file();
-                    let main = main.filter(|main| files.get(*main as usize) == Some(&file));
-                    for region in function.regions().iter().filter(|r| is_here(r)) {
-                        regions.push(region);
-                        if region.kind == RegionKind::Expansion && Some(region.file) == main {
-                            view.expansions.push(Expansion { region, function });
-                        }
-                    }
-                }
+        for (function, position) in self.parts_of(file) {
+            let here = function.regions_in(position);
+            regions.extend(here);
+            if function.main_file() == Some(position) && function.files().len() > 1 {
+                let expansions = here.iter().filter(|r| r.kind == RegionKind::Expansion);
+                let expansions = expansions.map(|region| Expansion { region, function });
+                view.expansions.extend(expansions);
             }
-            let branches = function.branches().iter();
-            view.branches
-                .extend(branches.filter(|b| is_here(&b.region)));
-            let decisions = function.decisions().iter();
+            view.branches.extend(function.branches_in(position));
+        }
+        for function in self.functions_of(file) {
+            let is_here =
+                |d: &&Decision| function.files().get(d.region.file as usize) == Some(&file);
             view.decisions
-                .extend(decisions.filter(|d| is_here(&d.region)));
+                .extend(function.decisions().iter().filter(is_here));
         }
         let mut sweep = Sweep::default();
         view.segments = sweep.take_segments(regions.into_iter());

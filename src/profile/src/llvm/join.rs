@@ -20,8 +20,8 @@ use crate::error::{Kind, ParseError};
 /// Lines that all functions may span together, beside 256 for each byte of
 /// mapping: what is written out line by line has to end.
 const LINES: u64 = 1 << 24;
-/// Steps that MC/DC may take, beside 4096 for each byte of mapping.
-const MCDC_STEPS: u64 = 1 << 26;
+/// Steps that MC/DC may take, beside 64 for each byte of mapping.
+const MCDC_STEPS: u64 = 1 << 24;
 
 /// See [`Coverage::new`].
 pub(super) fn join(
@@ -32,7 +32,7 @@ pub(super) fn join(
     let bytes: u64 = mappings().map(|mapping| mapping.size()).sum();
     let mut builder = Builder {
         lines_left: LINES.saturating_add(bytes.saturating_mul(256)),
-        budget: Budget(MCDC_STEPS.saturating_add(bytes.saturating_mul(4096))),
+        budget: Budget(MCDC_STEPS.saturating_add(bytes.saturating_mul(64))),
         ..Builder::default()
     };
     if mappings().count() > 1 {
@@ -220,6 +220,7 @@ impl Builder {
             }
             let coverage = &mut self.coverage;
             let function = Function {
+                main: main_file(&self.regions),
                 symbols: program,
                 name,
                 files: begun.files..coverage.function_files.len() as u32,
@@ -265,7 +266,7 @@ impl Builder {
                 names::hash(mapping.symbols().at(name.0, name.1))
             },
             hash: record.hash,
-            place: hash_files(mapping, table, &self.regions.files),
+            place: mapping.hash_files(table, &self.regions.files),
         }
     }
 
@@ -521,6 +522,20 @@ impl Builder {
     }
 }
 
+/// The first of a function's files that nothing expands to.
+fn main_file(regions: &Regions) -> Option<u32> {
+    let mut is_expanded = vec![false; regions.files.len()];
+    for region in &regions.regions {
+        if region.kind == RegionKind::Expansion
+            && let Some(slot) = is_expanded.get_mut(region.expanded as usize)
+        {
+            *slot = true;
+        }
+    }
+    let found = is_expanded.iter().position(|is_expanded| !is_expanded);
+    found.map(|position| position as u32)
+}
+
 struct Begun {
     files: u32,
     regions: u32,
@@ -549,7 +564,7 @@ fn key(mapping: &Mapping<'_>, record: &Record) -> Key {
     let mut hasher = DefaultHasher::new();
     // What cannot be read is refused when it is decoded.
     if read_files(&mut reader, table.len(), &mut files).is_ok() {
-        hash_files(mapping, table, &files).hash(&mut hasher);
+        mapping.hash_files(table, &files).hash(&mut hasher);
     }
     bytes.get(reader.at()..).hash(&mut hasher);
     Key {
@@ -557,13 +572,4 @@ fn key(mapping: &Mapping<'_>, record: &Record) -> Key {
         hash: record.hash,
         place: hasher.finish(),
     }
-}
-
-fn hash_files(mapping: &Mapping<'_>, table: &[u32], files: &[u32]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for file in files {
-        let file = table.get(*file as usize).copied().unwrap_or_default();
-        mapping.files().get(file as usize).hash(&mut hasher);
-    }
-    hasher.finish()
 }

@@ -16,15 +16,19 @@
 
 use std::io::{self, Write};
 
-use super::counted::{Branch, Region};
+use super::counted::{Branch, Region, RegionKind};
 use super::coverage::{Coverage, FunctionView};
-use super::expansion::Tree;
+use super::expansion::{Step, Tree};
 use super::export::Segment;
 use super::file_view::Expansion;
 use super::mcdc::Decision;
 use super::summary::Summary;
 use super::write::{Text, general};
 use crate::model::Ratio;
+
+/// Regions that expansions may repeat: with each one go all regions of its
+/// function.
+const MAX_REPEATED: u64 = 1 << 26;
 
 /// What to leave out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,8 +46,12 @@ impl Coverage {
     /// not in it: its files, and functions of such files only.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// Those of the writer, and where expansions would repeat more than 2²⁶
+    /// regions, which no program that was written by hand needs.
     pub fn write_json(&self, options: &JsonOptions, out: impl Write) -> io::Result<()> {
+        if !options.summary_only && !options.skip_expansions {
+            self.check_repeated()?;
+        }
         let mut json = Json {
             text: Text::new(out),
             names: self
@@ -78,6 +86,26 @@ impl Coverage {
         json.text
             .text("}],\"type\":\"llvm.coverage.json.export\",\"version\":\"3.1.0\"}");
         json.text.finish()
+    }
+}
+
+impl Coverage {
+    fn check_repeated(&self) -> io::Result<()> {
+        let repeated = |function: FunctionView<'_>| {
+            let here = function.main_file().map(|main| function.regions_in(main));
+            let expansions = here
+                .unwrap_or_default()
+                .iter()
+                .filter(|region| region.kind == RegionKind::Expansion);
+            expansions.count() as u64 * function.regions().len() as u64
+        };
+        let all: u64 = self.functions().map(repeated).sum();
+        if all > MAX_REPEATED {
+            return Err(io::Error::other(format!(
+                "expansions repeat {all} regions, the limit is {MAX_REPEATED}: leave them out"
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -147,8 +175,10 @@ impl<W: Write> Json<W> {
         let function = &expansion.function;
         let mut branches = Vec::new();
         let tree = Tree::new(function);
-        tree.below(expansion.region, &mut Vec::new(), &mut |branch, _| {
-            branches.push(branch);
+        tree.below(expansion.region, &mut |step| {
+            if let Step::Branch(branch) = step {
+                branches.push(branch);
+            }
         });
         self.text.text("{\"branches\":");
         self.open_branches(branches.into_iter())?;

@@ -21,7 +21,7 @@ use std::cmp::Ordering;
 use std::io::{self, Write};
 
 use super::coverage::Coverage;
-use super::expansion::Tree;
+use super::expansion::{Step, Tree};
 use super::export::each_line;
 use super::file_view::FileView;
 use super::summary::distinct_lines;
@@ -210,29 +210,19 @@ fn branches<W: Write>(view: &FileView<'_>, text: &mut Text<W>) -> io::Result<()>
             continue;
         };
         let mut way: Vec<Place> = Vec::new();
-        let mut shown: Vec<*const super::counted::Region> = Vec::new();
-        tree.below(expansion.region, &mut Vec::new(), &mut |branch, path| {
-            if branch.is_folded() {
-                return;
+        tree.below(expansion.region, &mut |step| match step {
+            Step::Enter(region) => way.push(places.add(way.last().copied(), region.start())),
+            Step::Branch(branch) => {
+                if let Some(place) = way.last().filter(|_| !branch.is_folded()) {
+                    outcomes.push(Outcome {
+                        place: *place,
+                        taken: branch.region.count,
+                        not_taken: branch.false_count,
+                    });
+                }
             }
-            // What is shared with the way to the condition before stays.
-            let same = path
-                .iter()
-                .zip(&shown)
-                .take_while(|(region, known)| std::ptr::eq(**region, **known))
-                .count();
-            way.truncate(same);
-            shown.truncate(same);
-            for region in path.iter().skip(same) {
-                way.push(places.add(way.last().copied(), region.start()));
-                shown.push(*region);
-            }
-            if let Some(place) = way.last() {
-                outcomes.push(Outcome {
-                    place: *place,
-                    taken: branch.region.count,
-                    not_taken: branch.false_count,
-                });
+            Step::Leave => {
+                way.pop();
             }
         });
     }

@@ -26,25 +26,21 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::inflate::inflate;
 use super::names;
 use super::object::Object;
-use super::paths;
 use super::regions::is_dummy;
 use super::symbols::Symbols;
+use super::tables::{Table, Tables};
 use crate::Identity;
 use crate::bytes::{Endian, Reader};
-use crate::error::{Kind, ParseError};
+use crate::error::ParseError;
 use crate::limits::Limits;
 
-/// The versions as they are stored.
-const VERSIONS: std::ops::RangeInclusive<u32> = 3..=6;
-/// Since when the first name is a directory, as stored.
-const WITH_DIRECTORY: u32 = 5;
-/// No file system has longer paths.
-const MAX_PATH: usize = 1 << 16;
+/// No function has a longer record; a whole one is in memory at once.
+const MAX_RECORD: u64 = 4 << 20;
 
 /// How names of files are to be understood.
 #[derive(Clone, Copy, Default)]
@@ -63,6 +59,8 @@ pub struct Mapping<'a> {
     symbols: Arc<Symbols>,
     /// Every name once.
     files: Vec<String>,
+    /// Hashes of the names.
+    hashes: Vec<u64>,
     /// The tables of file names, one behind the other: indices into `files`.
     tables: Vec<u32>,
     records: Vec<Record>,
@@ -94,14 +92,6 @@ pub struct Collision {
     pub functions: u64,
 }
 
-/// A table of file names, as functions find it.
-#[derive(Clone, Copy)]
-struct Table {
-    start: u32,
-    len: u32,
-    collides: bool,
-}
-
 impl<'a> Mapping<'a> {
     /// Reads the sections of an object.
     ///
@@ -113,12 +103,24 @@ impl<'a> Mapping<'a> {
         paths: Paths<'_>,
         limits: &Limits,
     ) -> Result<Mapping<'a>, ParseError> {
+        Mapping::read_by(object, paths, limits, names::hash)
+    }
+
+    /// With the hash that tables of file names have.
+    fn read_by(
+        object: &'a Object<'_>,
+        paths: Paths<'_>,
+        limits: &Limits,
+        hash: fn(&[u8]) -> u64,
+    ) -> Result<Mapping<'a>, ParseError> {
         let symbols = Symbols::read(&object.names, limits).map_err(|e| within(e, "names"))?;
         let mut tables = Tables::new(&object.covmap, object.endian, paths, limits);
+        tables.hash = hash;
         tables.read().map_err(|e| within(e, "__llvm_covmap"))?;
         let mut mapping = Mapping {
             identity: object.identity.clone(),
             symbols: Arc::new(symbols),
+            hashes: tables.files.iter().map(hash_of).collect(),
             files: tables.files,
             tables: tables.ids,
             records: Vec::new(),
@@ -186,6 +188,16 @@ impl<'a> Mapping<'a> {
             .unwrap_or_default()
     }
 
+    /// A hash of the names of some files of a table.
+    pub(crate) fn hash_files(&self, table: &[u32], files: &[u32]) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for file in files {
+            let id = table.get(*file as usize).copied().unwrap_or_default();
+            self.hashes.get(id as usize).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
     /// Places an error in a function's record in the section.
     pub(crate) fn place(&self, record: &Record, error: ParseError) -> ParseError {
         let name =
@@ -222,6 +234,7 @@ impl<'a> Mapping<'a> {
             if (name, len, hash, files) == (0, 0, 0, 0) && only_zeros(&self.functions, start) {
                 break;
             }
+            reader.within(u64::from(len), MAX_RECORD, "a function's record")?;
             let at = reader.at();
             let bytes = reader.take(u64::from(len), "a function's record")?;
             align(&mut reader)?;
@@ -283,6 +296,12 @@ impl<'a> Mapping<'a> {
     }
 }
 
+fn hash_of(name: &String) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Names the section an error is in.
 fn within(error: ParseError, section: &str) -> ParseError {
     ParseError {
@@ -291,191 +310,97 @@ fn within(error: ParseError, section: &str) -> ParseError {
     }
 }
 
-fn only_zeros(bytes: &[u8], from: usize) -> bool {
+pub(super) fn only_zeros(bytes: &[u8], from: usize) -> bool {
     bytes
         .get(from..)
         .is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
 }
 
 /// Skips to a multiple of 8 bytes; the last one may lack its padding.
-fn align(reader: &mut Reader<'_>) -> Result<(), ParseError> {
+pub(super) fn align(reader: &mut Reader<'_>) -> Result<(), ParseError> {
     let missing = reader.at().next_multiple_of(8) - reader.at();
     reader.take(missing.min(reader.left()) as u64, "padding")?;
     Ok(())
 }
 
-/// The tables of file names while they are read.
-struct Tables<'s, 'o> {
-    bytes: &'s [u8],
-    endian: Endian,
-    paths: Paths<'o>,
-    limits: &'s Limits,
-    files: Vec<String>,
-    ids: Vec<u32>,
-    by_hash: HashMap<u64, Table>,
-    known: HashMap<String, u32>,
-    /// Bytes that tables may still inflate to.
-    inflation_left: u64,
-    /// Bytes that names may still be joined to, double ones included.
-    joining_left: u64,
-    /// Bytes that distinct names may still take.
-    names_left: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
 
-impl<'s, 'o> Tables<'s, 'o> {
-    fn new(bytes: &'s [u8], endian: Endian, paths: Paths<'o>, limits: &'s Limits) -> Self {
-        let size = bytes.len() as u64;
-        Tables {
-            bytes,
-            endian,
-            paths,
-            limits,
-            files: Vec::new(),
-            ids: Vec::new(),
-            by_hash: HashMap::new(),
-            known: HashMap::new(),
-            inflation_left: limits.filenames.saturating_add(size.saturating_mul(64)),
-            joining_left: (64 << 20) + size.saturating_mul(512),
-            names_left: limits.filenames.saturating_add(size),
+    /// Tables of one name each, and functions that refer to them.
+    fn object(tables: &[&[u8]], references: &[u64]) -> Object<'static> {
+        let mut covmap = Vec::new();
+        for names in tables {
+            let table = [&[1, names.len() as u8, 0][..], names].concat();
+            for number in [0, table.len() as u32, 0, 3] {
+                covmap.extend(number.to_le_bytes());
+            }
+            covmap.extend(table);
+            covmap.resize(covmap.len().next_multiple_of(8), 0);
+        }
+        let mut covfun = Vec::new();
+        for (name, reference) in [b"f", b"g"].into_iter().zip(references) {
+            let record = [1, 0, 0, 1, 1, 1, 1, 2, 9];
+            covfun.extend(names::hash(name).to_le_bytes());
+            covfun.extend((record.len() as u32).to_le_bytes());
+            covfun.extend(1u64.to_le_bytes());
+            covfun.extend(reference.to_le_bytes());
+            covfun.extend(record);
+            covfun.resize(covfun.len().next_multiple_of(8), 0);
+        }
+        Object {
+            member: None,
+            arch: String::new(),
+            endian: Endian::Little,
+            identity: None,
+            covmap: covmap.into(),
+            covfun: covfun.into(),
+            names: (&b"\x03\0f\x01g"[..]).into(),
         }
     }
 
-    fn read(&mut self) -> Result<(), ParseError> {
-        let mut reader = Reader::new(self.bytes, self.endian);
-        while reader.left() > 0 {
-            if reader.left() < 16 && only_zeros(self.bytes, reader.at()) {
-                break;
-            }
-            let records = reader.u32("the number of records")?;
-            let size = reader.u32("the size of file names")?;
-            let mapping = reader.u32("the size of mappings")?;
-            let version = reader.u32("the version")?;
-            if (records, size, mapping, version) == (0, 0, 0, 0)
-                && only_zeros(self.bytes, reader.at())
-            {
-                break;
-            }
-            if !VERSIONS.contains(&version) {
-                return Err(reader.error_of(
-                    Kind::Unsupported,
-                    format!(
-                        "coverage mapping version {} is not known, 4 to 7 are (LLVM 11 and later)",
-                        u64::from(version) + 1
-                    ),
-                ));
-            }
-            if (records, mapping) != (0, 0) {
-                return Err(reader.error(format!(
-                    "{records} records and {mapping} bytes of mappings beside the file names"
-                )));
-            }
-            let at = reader.at();
-            let table = reader.take(u64::from(size), "file names")?;
-            self.table(table, version).map_err(|error| ParseError {
-                offset: error.offset.saturating_add(at as u64),
-                len: self.bytes.len() as u64,
-                ..error
-            })?;
-            align(&mut reader)?;
-        }
-        Ok(())
+    #[test]
+    fn functions_of_tables_that_collide_are_left_out() {
+        // MD5 does not collide at will; a worse hash does.
+        let length = |bytes: &[u8]| bytes.len() as u64;
+        let tables: [&[u8]; 4] = [b"\x01a", b"\x01b", b"\x01a", b"\x02cc"];
+        let object = object(&tables, &[5, 6]);
+        let limits = Limits::default();
+        let mapping = Mapping::read_by(&object, Paths::default(), &limits, length).unwrap();
+        assert_eq!(
+            mapping.collisions(),
+            [Collision {
+                reference: 5,
+                functions: 1
+            }]
+        );
+        let left: Vec<u64> = mapping.records().iter().map(|record| record.name).collect();
+        assert_eq!(left, [names::hash(b"g")]);
     }
 
-    fn table(&mut self, bytes: &[u8], version: u32) -> Result<(), ParseError> {
-        let mut reader = Reader::new(bytes, Endian::Little);
-        let count = reader.uleb("the number of file names")?;
-        reader.within(count, reader.left() as u64, "the number of file names")?;
-        if count == 0 {
-            return Err(reader.error("no file name"));
-        }
-        let size = reader.uleb("the size of file names")?;
-        let packed = reader.uleb("the compressed size of file names")?;
-        let start = self.ids.len();
-        if packed == 0 {
-            self.names(&mut reader, count, version)?;
-        } else {
-            let at = (reader.at() as u64, bytes.len() as u64);
-            let packed = reader.take(packed, "compressed file names")?;
-            reader.within(size, self.inflation_left, "all file names together")?;
-            self.inflation_left -= size;
-            let plain = inflate(packed, size, self.limits.filenames, "file names", at)?;
-            self.names(&mut Reader::new(&plain, Endian::Little), count, version)?;
-        }
-        let table = Table {
-            start: u32::try_from(start)
-                .map_err(|_| reader.error_of(Kind::TooLarge, "too many file names"))?,
-            len: (self.ids.len() - start) as u32,
-            collides: false,
-        };
-        match self.by_hash.entry(names::hash(bytes)) {
-            Entry::Vacant(entry) => {
-                entry.insert(table);
-            }
-            Entry::Occupied(mut entry) => {
-                let first = *entry.get();
-                let same = self
-                    .ids
-                    .get(first.start as usize..(first.start + first.len) as usize)
-                    == self.ids.get(start..);
-                self.ids.truncate(start);
-                entry.get_mut().collides |= !same;
-            }
-        }
-        Ok(())
+    #[test]
+    fn a_table_that_is_not_there_is_told() {
+        let object = object(&[b"\x01a"], &[5]);
+        let error = Mapping::read(&object, Paths::default(), &Limits::default()).unwrap_err();
+        assert_eq!(
+            error.what,
+            "__llvm_covfun: no table of file names has the hash 0000000000000005 that a function \
+             refers to"
+        );
     }
 
-    fn names(
-        &mut self,
-        reader: &mut Reader<'_>,
-        count: u64,
-        version: u32,
-    ) -> Result<(), ParseError> {
-        let mut directory = String::new();
-        for index in 0..count {
-            let size = reader.uleb("the size of a file name")?;
-            let name = reader.take(size, "a file name")?;
-            let name = String::from_utf8_lossy(name);
-            if name.len() > MAX_PATH {
-                let what = format!(
-                    "a file name of {} bytes, the limit is {MAX_PATH}",
-                    name.len()
-                );
-                return Err(reader.error_of(Kind::TooLarge, what));
-            }
-            let joined = if version < WITH_DIRECTORY {
-                name.into_owned()
-            } else if index == 0 {
-                let given = self.paths.compilation_dir.map(str::to_owned);
-                directory = given.unwrap_or_else(|| name.clone().into_owned());
-                // As LLVM has it, the directory keeps its own name as a file.
-                name.into_owned()
-            } else {
-                paths::join(&directory, &name)
-            };
-            let joined = match self.paths.remap {
-                Some(remap) => remap(&joined),
-                None => joined,
-            };
-            let bytes = joined.len() as u64 + 1;
-            reader.within(
-                bytes,
-                self.joining_left,
-                "file names with their directories",
-            )?;
-            self.joining_left -= bytes;
-            let next = self.files.len() as u32;
-            let id = match self.known.get(&joined) {
-                Some(id) => *id,
-                None => {
-                    reader.within(bytes, self.names_left, "the names of all files")?;
-                    self.names_left -= bytes;
-                    self.known.insert(joined.clone(), next);
-                    self.files.push(joined);
-                    next
-                }
-            };
-            self.ids.push(id);
+    #[test]
+    fn other_versions_are_named() {
+        let mut object = object(&[b"\x01a"], &[]);
+        for (stored, version) in [(2, "3"), (7, "8"), (u32::MAX, "4294967296")] {
+            object.covmap.to_mut()[12..16].copy_from_slice(&stored.to_le_bytes());
+            let error = Mapping::read(&object, Paths::default(), &Limits::default()).unwrap_err();
+            assert_eq!(error.kind, Kind::Unsupported);
+            assert!(
+                error.what.contains(&format!("version {version} is not")),
+                "{error}"
+            );
         }
-        Ok(())
     }
 }

@@ -27,5 +27,6 @@ mod segments;
 pub mod sum;
 pub mod summary;
 pub mod symbols;
+mod tables;
 pub mod text;
 mod write;

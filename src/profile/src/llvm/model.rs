@@ -86,8 +86,8 @@ fn names(group: &Group<'_>) -> Vec<String> {
 fn end(group: &Group<'_>) -> u32 {
     let mut end = group.line;
     for function in &group.functions {
-        let main = function.main_file();
-        let here = function.regions().iter().filter(|r| Some(r.file) == main);
+        let main = function.main_file().unwrap_or_default();
+        let here = function.regions_in(main).iter();
         end = here.map(|region| region.end_line).fold(end, u32::max);
     }
     end
@@ -97,8 +97,8 @@ fn end(group: &Group<'_>) -> u32 {
 fn regions(group: &Group<'_>) -> Vec<Region> {
     let mut counts: BTreeMap<Region, u64> = BTreeMap::new();
     for function in &group.functions {
-        let main = function.main_file();
-        for region in function.regions().iter().filter(|r| Some(r.file) == main) {
+        let main = function.main_file().unwrap_or_default();
+        for region in function.regions_in(main) {
             let kind = match region.kind {
                 RegionKind::Code => model::RegionKind::Code,
                 RegionKind::Expansion => model::RegionKind::Expansion,

@@ -16,13 +16,14 @@
 //! `ProfileData/InstrProfData.inc` and `CoverageMappingReader.cpp`, LLVM 22.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Range;
 
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::endian::Endianness;
 use object::macho::{MachHeader32, MachHeader64};
 use object::pe::{AnonObjectHeaderBigobj, ImageFileHeader, ImageNtHeaders32, ImageNtHeaders64};
-use object::read::archive::ArchiveFile;
+use object::read::archive::{ArchiveFile, ArchiveKind};
 use object::read::coff::{CoffFile, CoffHeader};
 use object::read::elf::{CompressionHeader as _, FileHeader, SectionHeader as _};
 use object::read::macho::{FatArch, MachHeader, MachOFatFile32, MachOFatFile64};
@@ -82,6 +83,8 @@ pub fn read<'a, R: ReadRef<'a>>(
         name,
         want,
         limits,
+        sections_left: &Cell::new(len),
+        inflation_left: &Cell::new((64 << 20) + len.saturating_mul(7)),
     };
     if input.len == 0 {
         return Err(ParseError::empty(&format!(
@@ -141,6 +144,10 @@ struct Input<'o, R> {
     name: &'o str,
     want: Option<&'o str>,
     limits: &'o Limits,
+    /// Bytes that sections may still have: they do not overlap.
+    sections_left: &'o Cell<u64>,
+    /// Bytes that sections may still inflate to.
+    inflation_left: &'o Cell<u64>,
 }
 
 /// Sections as they are found; there may be several of a name in an object
@@ -241,6 +248,8 @@ impl<'a, R: ReadRef<'a>> Input<'_, R> {
             name: self.name,
             want: self.want,
             limits: self.limits,
+            sections_left: self.sections_left,
+            inflation_left: self.inflation_left,
         })
     }
 
@@ -281,6 +290,10 @@ impl<'a, R: ReadRef<'a>> Input<'_, R> {
         let archive = ArchiveFile::parse(self.data).map_err(|e| self.wrong(e))?;
         if archive.is_thin() {
             let what = format!("{}: a thin archive, whose members are elsewhere", self.name);
+            return Err(self.error(Kind::Unsupported, what));
+        }
+        if matches!(archive.kind(), ArchiveKind::AixBig | ArchiveKind::Zos) {
+            let what = format!("{}: an archive of another system", self.name);
             return Err(self.error(Kind::Unsupported, what));
         }
         let mut objects = Vec::new();
@@ -454,10 +467,12 @@ impl<'a, R: ReadRef<'a>> Input<'_, R> {
     }
 
     fn check_size(&self, section: &[u8], size: u64) -> Result<(), ParseError> {
-        if size <= self.limits.section && size <= self.len {
+        let left = self.sections_left.get();
+        if size <= self.limits.section && size <= left {
+            self.sections_left.set(left - size);
             return Ok(());
         }
-        let kind = if size > self.len {
+        let kind = if size > left {
             Kind::Truncated
         } else {
             Kind::TooLarge
@@ -465,10 +480,9 @@ impl<'a, R: ReadRef<'a>> Input<'_, R> {
         Err(self.error(
             kind,
             format!(
-                "{}: section {} claims {size} bytes, the file has {} and the limit is {}",
+                "{}: section {} claims {size} bytes, {left} are left and the limit is {}",
                 self.name,
                 String::from_utf8_lossy(section),
-                self.len,
                 self.limits.section
             ),
         ))
@@ -476,12 +490,13 @@ impl<'a, R: ReadRef<'a>> Input<'_, R> {
 
     /// Keeps memory in proportion to the file.
     fn check_inflated(&self, size: u64, packed: usize) -> Result<(), ParseError> {
-        let most = (64 << 20) + 7 * packed as u64;
-        if size <= most {
+        let left = self.inflation_left.get();
+        if size <= left {
+            self.inflation_left.set(left - size);
             return Ok(());
         }
         let what = format!(
-            "{}: a section claims {size} bytes in {packed} compressed ones",
+            "{}: a section claims {size} bytes in {packed} compressed ones, the limit is {left}",
             self.name
         );
         Err(self.error(Kind::TooLarge, what))

@@ -1,38 +1,65 @@
 //! Names of source files: joined to the compiler's directory as LLVM joins
 //! them (`sys::path::append` and `remove_dots`, LLVM 22).
 
-/// A name as seen from `directory`, without `.` and `..`; an absolute name is
-/// left as it is. Names of Windows are told by their form, whichever machine
-/// this runs on; llvm-cov takes them for relative ones elsewhere.
-pub(crate) fn join(directory: &str, name: &str) -> String {
-    if name.starts_with('/') || is_windows(name) {
-        return name.to_owned();
+/// The directory that names are seen from.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    /// Without `.` and `..`, and without a separator at its end.
+    path: String,
+    separator: char,
+    /// How much of it is the root, above which nothing is.
+    root: usize,
+}
+
+impl Directory {
+    pub(crate) fn new(path: &str) -> Directory {
+        let is_windows = is_windows(path);
+        let (root, rest) = root(path, is_windows);
+        let mut directory = Directory {
+            path: root.to_owned(),
+            separator: if is_windows { '\\' } else { '/' },
+            root: root.len(),
+        };
+        directory.path = directory.below(rest);
+        directory
     }
-    let windows = is_windows(directory);
-    let separator = if windows { '\\' } else { '/' };
-    let is_separator = |c: char| c == '/' || (windows && c == '\\');
-    let (root, rest) = root(directory, windows);
-    let mut parts: Vec<&str> = Vec::new();
-    let all = rest.split(is_separator).chain(name.split(is_separator));
-    for part in all.filter(|part| !part.is_empty() && *part != ".") {
-        match (part, parts.last()) {
-            ("..", Some(last)) if *last != ".." => {
-                parts.pop();
+
+    /// A name as seen from here, without `.` and `..`; an absolute name is left
+    /// as it is. Names of Windows are told by their form, whichever machine
+    /// this runs on; llvm-cov takes them for relative ones elsewhere.
+    pub(crate) fn join(&self, name: &str) -> String {
+        if name.starts_with('/') || is_windows(name) {
+            return name.to_owned();
+        }
+        self.below(name)
+    }
+
+    fn below(&self, name: &str) -> String {
+        let mut path = String::with_capacity(self.path.len() + name.len() + 1);
+        path.push_str(&self.path);
+        let is_separator = |c: char| c == '/' || c == self.separator;
+        for part in name.split(is_separator) {
+            if part.is_empty() || part == "." {
+                continue;
             }
-            // Nothing is above a root.
-            ("..", _) if !root.is_empty() => {}
-            _ => parts.push(part),
+            let last = path.get(self.root..).unwrap_or_default();
+            let last_at = last.rfind(self.separator).map_or(0, |at| at + 1);
+            let last = last.get(last_at..).unwrap_or_default();
+            if part == ".." && !last.is_empty() && last != ".." {
+                // With the separator before it, if there is one.
+                path.truncate(self.root + last_at.saturating_sub(1));
+                continue;
+            }
+            if part == ".." && self.root > 0 {
+                continue;
+            }
+            if path.len() > self.root {
+                path.push(self.separator);
+            }
+            path.push_str(part);
         }
+        path
     }
-    let mut joined = String::with_capacity(directory.len() + name.len() + 1);
-    joined.push_str(root);
-    for (index, part) in parts.iter().enumerate() {
-        if index > 0 {
-            joined.push(separator);
-        }
-        joined.push_str(part);
-    }
-    joined
 }
 
 fn is_windows(path: &str) -> bool {
@@ -74,7 +101,11 @@ mod tests {
             ("C:\\work", "D:\\x.rs", "D:\\x.rs"),
             ("/work", "D:\\x.rs", "D:\\x.rs"),
         ] {
-            assert_eq!(join(directory, name), expected, "{directory} {name}");
+            assert_eq!(
+                Directory::new(directory).join(name),
+                expected,
+                "{directory} {name}"
+            );
         }
     }
 }

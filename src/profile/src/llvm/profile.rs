@@ -9,6 +9,11 @@ use crate::Identity;
 /// (`getInstrMaxCountValue` in `ProfileData/InstrProf.h`, LLVM 22).
 pub const MAX_COUNT: u64 = u64::MAX - 2;
 
+/// The largest count that a running program can reach: LLVM takes a higher one
+/// for a sign of a corrupt profile and refuses it (`MaxCounterValue` in
+/// `ProfileData/InstrProfReader.h`, LLVM 22). Sums can be higher.
+pub const MAX_PLAUSIBLE: u64 = 1 << 56;
+
 /// Which function counters belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FunctionId {
@@ -79,6 +84,10 @@ pub struct Profile {
     pub binary_ids: BTreeSet<Identity>,
     /// Variant flags, in their places (bits 32 to 63 of the version field).
     pub variants: u64,
+    /// It has bitmaps as LLVM 18 makes them: a bit for each combination of a
+    /// decision's conditions. Since LLVM 19 there is one for each of its test
+    /// vectors. Bitmaps of both kinds cannot be joined; no program has both.
+    pub has_old_bitmaps: bool,
 }
 
 /// Adds counts as LLVM does: they stop at [`MAX_COUNT`].
@@ -158,12 +167,28 @@ impl Profile {
         conflicts
     }
 
+    /// The functions of another profile that are known in another shape, so
+    /// that it cannot be added whole.
+    pub fn conflicts(&self, other: &Profile) -> Vec<ShapeConflict> {
+        let differs = |(function, counts): (&FunctionId, &Counts)| {
+            let known = self.functions.get(function)?.shape();
+            let other = counts.shape();
+            (known != other).then_some(ShapeConflict {
+                function: *function,
+                known,
+                other,
+            })
+        };
+        other.functions.iter().filter_map(differs).collect()
+    }
+
     /// Adds another profile. Saturating, commutative and associative as long as
     /// no shapes differ; the functions that do are told and left out.
     pub fn absorb(&mut self, other: Profile) -> Vec<ShapeConflict> {
         self.binary_ids.extend(other.binary_ids);
         self.names.extend(other.names);
         self.variants |= other.variants;
+        self.has_old_bitmaps |= other.has_old_bitmaps;
         self.extend(other.functions)
     }
 }

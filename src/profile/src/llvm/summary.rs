@@ -82,15 +82,10 @@ impl Coverage {
     /// The functions that are written in a file, by where they start.
     pub fn groups(&self, file: u32) -> Vec<Group<'_>> {
         let mut groups: BTreeMap<(u32, u32), Vec<FunctionView<'_>>> = BTreeMap::new();
-        for function in self.functions_of(file) {
-            let Some(main) = function.main_file() else {
-                continue;
-            };
-            if function.files().get(main as usize) != Some(&file) {
-                continue;
-            }
-            let first = function.regions().iter().find(|region| region.file == main);
-            if let Some(first) = first {
+        for (function, position) in self.parts_of(file) {
+            if function.main_file() == Some(position)
+                && let Some(first) = function.regions_in(position).first()
+            {
                 groups.entry(first.start()).or_default().push(function);
             }
         }
@@ -140,8 +135,7 @@ pub(crate) fn of_function(function: &FunctionView<'_>, sweep: &mut Sweep) -> Sum
             summary.regions += Ratio::new(u64::from(region.count > 0), 1);
         }
     }
-    let regions = function.regions().iter();
-    summary.lines = distinct_lines(sweep.segments(regions.filter(|r| r.file == main)));
+    summary.lines = distinct_lines(sweep.segments(function.regions_in(main).iter()));
     let branches = function.branches();
     if function.files().len() == 1 {
         branches

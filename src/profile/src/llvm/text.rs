@@ -263,8 +263,12 @@ fn write_counts(out: &mut Vec<u8>, hash: u64, counts: &Counts) {
     out.push(b'\n');
 }
 
+/// Whether a name can be told from everything else that a line may be; one
+/// that is a number is taken for the values of the function before it.
 fn is_line(name: &[u8]) -> bool {
     !name.is_empty()
+        && decimal(name).is_none()
+        && !name.starts_with(b"$")
         && !name.starts_with(b"#")
         && !name.starts_with(b":")
         && !name.contains(&b'\n')

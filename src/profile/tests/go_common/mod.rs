@@ -1,6 +1,8 @@
 //! Go programs and Go's own tools, for the tests of its formats.
 #![allow(dead_code, reason = "each test uses another part")]
 
+pub mod make;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};

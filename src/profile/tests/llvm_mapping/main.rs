@@ -2,5 +2,11 @@
 //! llvm-cov-22.
 
 mod c;
+mod exceptions;
+mod formats;
+mod generated;
+mod generator;
+mod model;
 mod rust;
+mod several;
 mod support;

@@ -218,3 +218,25 @@ pub fn coverage(objects: &[Vec<u8>], profile: &Profile) -> Coverage {
     };
     Coverage::new(&[evidence], &Options::default()).unwrap()
 }
+
+/// Each program with a profile of its own.
+pub fn apart(build: &Build, programs: &[(&str, &Profile)]) -> Coverage {
+    let limits = Limits::default();
+    let bytes: Vec<Vec<u8>> = programs.iter().map(|(name, _)| build.bytes(name)).collect();
+    let objects: Vec<_> = bytes
+        .iter()
+        .flat_map(|bytes| object::read(bytes.as_slice(), "object", None, &limits).unwrap())
+        .collect();
+    assert_eq!(objects.len(), programs.len());
+    let mappings: Vec<Mapping<'_>> = objects
+        .iter()
+        .map(|object| Mapping::read(object, Paths::default(), &limits).unwrap())
+        .collect();
+    let mappings: Vec<[&Mapping<'_>; 1]> = mappings.iter().map(|mapping| [mapping]).collect();
+    let evidence: Vec<Evidence<'_, '_>> = mappings
+        .iter()
+        .zip(programs)
+        .map(|(mappings, (_, profile))| Evidence { mappings, profile })
+        .collect();
+    Coverage::new(&evidence, &Options::default()).unwrap()
+}

@@ -1,5 +1,5 @@
-//! LLVM indexed profiles (`*.profdata`): versions 4 to 13 are read (LLVM 14
-//! and later write 7 and later), version 12 is written.
+//! LLVM indexed profiles (`*.profdata`): versions 4 to 14 are read (LLVM 14
+//! to 23 write 7 to 14), version 12 is written.
 //!
 //! All numbers are little-endian u64 unless said otherwise.
 //!
@@ -21,11 +21,11 @@
 //! |---|---|
 //! | number of entries (u16) | |
 //! | entry | hash, size of the name, size of the data, name, data |
-//! | data, for each function of that name | hash of the function, number of counters, counters, number of bytes of bitmap, those bytes (u64 each), values |
+//! | data, for each function of that name | hash of the function, number of counters, counters, since 11 number of bytes of bitmap, those bytes (u64 each), since 14 what only GPUs have (zeros), values |
 //! | values | size in bytes with this (u32), number of kinds (u32), kinds |
 //!
 //! The summary is not read: coverage comes from counters. In LLVM's own, rustc's
-//! functions are counted in part only (see [`write`]).
+//! functions are counted in part only (see [`write()`]).
 //!
 //! Sources: `IndexedInstrProf` in LLVM 22's `ProfileData/InstrProf.h`,
 //! `InstrProfLookupTrait` in `InstrProfReader.h`, `Support/OnDiskHashTable.h`;
@@ -41,10 +41,14 @@ pub use write::{Written, write};
 const MAGIC: [u8; 8] = [0xff, b'l', b'p', b'r', b'o', b'f', b'i', 0x81];
 
 /// The versions that are read.
-pub const VERSIONS: std::ops::RangeInclusive<u64> = 4..=13;
+pub const VERSIONS: std::ops::RangeInclusive<u64> = 4..=14;
 
 /// The version that is written: every LLVM since 19 reads it.
 pub const WRITTEN: u64 = 12;
+
+/// The version whose bitmaps are ordered as LLVM 18 does. It is written where
+/// a profile has such bitmaps.
+const OLD_BITMAPS: u64 = 11;
 
 /// Whether bytes begin like an indexed profile.
 pub fn is_indexed(bytes: &[u8]) -> bool {

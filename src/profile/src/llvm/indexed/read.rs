@@ -8,7 +8,7 @@ use crate::error::{Kind, ParseError};
 use crate::llvm::profile::{Counts, FunctionId, MAX_COUNT, Profile, ShapeConflict, Variant};
 use crate::llvm::{names, raw};
 
-use super::{MAGIC, VERSIONS};
+use super::{MAGIC, OLD_BITMAPS, VERSIONS};
 
 /// What an indexed profile holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,9 @@ pub struct Indexed {
 /// assert!(read.profile.names.values().any(|name| name.ends_with(b"main")));
 /// ```
 pub fn read(bytes: &[u8], limits: &Limits) -> Result<Indexed, ParseError> {
+    if bytes.is_empty() {
+        return Err(ParseError::empty("the file is empty"));
+    }
     let mut reader = Reader::new(bytes, Endian::Little);
     let header = Header::read(&mut reader)?;
     let mut profile = Profile {
@@ -58,7 +61,7 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<Indexed, ParseError> {
         })?;
         profile.binary_ids.extend(found);
     }
-    let mut functions = Vec::new();
+    let mut functions: Functions = Vec::new();
     let mut names = Vec::new();
     table(reader, &header, limits, &mut |name, hash, found| {
         names.push((name, hash));
@@ -68,6 +71,10 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<Indexed, ParseError> {
         .into_iter()
         .map(|(name, hash): (&[u8], u64)| (hash, name.into()))
         .collect::<BTreeMap<_, _>>();
+    let has_bitmaps = functions
+        .iter()
+        .any(|(_, counts)| !counts.bitmap.is_empty());
+    profile.has_old_bitmaps = header.version == OLD_BITMAPS && has_bitmaps;
     let conflicts = profile.extend(functions);
     Ok(Indexed {
         version: header.version,
@@ -138,6 +145,9 @@ impl Header {
         })
     }
 }
+
+/// More words than version 14 has for GPUs in an ordinary program's function.
+const GPU_WORDS: usize = 3;
 
 type Functions = Vec<(FunctionId, Counts)>;
 
@@ -223,11 +233,19 @@ fn functions(
             let bits = reader.take(number.saturating_mul(8), "the bitmap")?;
             counts.bitmap = bits.iter().step_by(8).copied().collect();
         }
+        if version >= 14 {
+            // Numbers of what only programs for GPUs have.
+            for _ in 0..GPU_WORDS {
+                if reader.rest().starts_with(&[0; 8]) {
+                    reader.take(8, "counters of a GPU")?;
+                }
+            }
+        }
         let at = reader.clone();
         let size = u64::from(reader.u32("the size of values")?);
-        reader.u32("the number of kinds of values")?;
-        if size < 8 || size % 8 != 0 {
-            return Err(at.error(format!("values of {size} bytes")));
+        let kinds = reader.u32("the number of kinds of values")?;
+        if size < 8 || size % 8 != 0 || kinds > 3 {
+            return Err(at.error(format!("values of {kinds} kinds in {size} bytes")));
         }
         reader.take(size - 8, "the values")?;
         functions.push((FunctionId { name, hash }, counts));

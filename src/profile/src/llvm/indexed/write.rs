@@ -6,7 +6,7 @@ use crate::Identity;
 use crate::llvm::profile::{Counts, FunctionId, Profile, Variant};
 
 use super::summary::{self, Summary};
-use super::{MAGIC, WRITTEN};
+use super::{MAGIC, OLD_BITMAPS, WRITTEN};
 
 /// A bit of a function's hash that LLVM takes for a context-sensitive record
 /// (`NamedInstrProfRecord::CS_FLAG_IN_FUNC_HASH`, LLVM 22).
@@ -53,13 +53,20 @@ pub fn write(profile: &Profile, sparse: bool) -> Written {
     let variants = profile.variants & !(Variant::MEMORY | Variant::TEMPORAL);
     let has_context = variants & Variant::CONTEXT != 0;
 
+    let version = match profile.has_old_bitmaps {
+        true => OLD_BITMAPS,
+        false => WRITTEN,
+    };
+
     let mut out = Vec::new();
     out.extend(MAGIC);
-    word(&mut out, WRITTEN | variants);
+    word(&mut out, version | variants);
     word(&mut out, 0);
     word(&mut out, 0);
     let offsets = out.len();
-    out.resize(offsets + 5 * 8, 0);
+    // Of table, memory, build ids, time, and vtables, which version 11 has not.
+    let offsets_len = if version >= 12 { 5 } else { 4 };
+    out.resize(offsets + offsets_len * 8, 0);
     let summaries = out.len();
     out.resize(
         summaries + summary::SIZE * (1 + usize::from(has_context)),
@@ -71,9 +78,12 @@ pub fn write(profile: &Profile, sparse: bool) -> Written {
     let ids = out.len() as u64;
     write_ids(&mut out, profile);
     let vtables = out.len() as u64;
-    word(&mut out, 0);
+    if version >= 12 {
+        word(&mut out, 0);
+    }
 
-    for (at, offset) in [(0, table), (2, ids), (4, vtables)] {
+    let known = [(0, table), (2, ids), (4, vtables)];
+    for (at, offset) in known.into_iter().filter(|(at, _)| *at < offsets_len) {
         let at = offsets + at * 8;
         out[at..at + 8].copy_from_slice(&offset.to_le_bytes());
     }

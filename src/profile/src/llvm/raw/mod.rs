@@ -39,7 +39,7 @@ use std::ops::Range;
 use crate::bytes::{Endian, Reader, hex};
 use crate::error::ParseError;
 use crate::llvm::names;
-use crate::llvm::profile::{Counts, MAX_COUNT, Profile, ShapeConflict};
+use crate::llvm::profile::{Counts, MAX_PLAUSIBLE, Profile, ShapeConflict};
 use crate::{Identity, Limits};
 
 use header::{Header, Layout};
@@ -170,7 +170,9 @@ impl<'a> Part<'a> {
         let size = header.records.saturating_mul(layout.record as u64);
         let records = reader.take(size, "the records of functions")?;
         reader.take(header.before_counters, "the padding before the counters")?;
+        let at = reader.clone();
         let counters = reader.take(header.counters.saturating_mul(8), "the counters")?;
+        check_counts(counters, header.endian, at)?;
         reader.take(header.after_counters, "the padding after the counters")?;
         let bitmaps = reader.take(header.bitmaps, "the bitmaps")?;
         reader.take(header.after_bitmaps, "the padding after the bitmaps")?;
@@ -252,12 +254,12 @@ impl<'a> Part<'a> {
     }
 
     /// The counts of `range`, an index range of all counters of the part, in
-    /// the order the mapping refers to them. None above [`MAX_COUNT`].
+    /// the order the mapping refers to them. None above [`MAX_PLAUSIBLE`].
     pub fn counts(&self, range: Range<usize>) -> impl Iterator<Item = u64> + '_ {
         let bytes = self.counters.get(range.start * 8..range.end * 8);
         let endian = self.shape.header.endian;
         let counts = bytes.unwrap_or_default().as_chunks().0.iter();
-        counts.map(move |bytes| endian.u64_of(*bytes).min(MAX_COUNT))
+        counts.map(move |bytes| endian.u64_of(*bytes))
     }
 
     /// The counters that are not zero: index among all counters of the part,
@@ -286,6 +288,27 @@ impl<'a> Part<'a> {
             bitmap: self.bitmap(record.bitmap.clone()).to_vec(),
         })
     }
+}
+
+/// A process that forks while its counters are mapped leaves counts that it
+/// cannot have reached; so does a damaged file.
+fn check_counts(counters: &[u8], endian: Endian, mut at: Reader<'_>) -> Result<(), ParseError> {
+    let (counts, _) = counters.as_chunks();
+    let bits = counts
+        .iter()
+        .fold(0, |bits, count| bits | u64::from_ne_bytes(*count));
+    // Seldom more than one word is looked at.
+    if endian.u64_of(bits.to_ne_bytes()) < MAX_PLAUSIBLE {
+        return Ok(());
+    }
+    let counts = counts.iter().map(|count| endian.u64_of(*count));
+    let Some((index, count)) = counts.enumerate().find(|(_, count)| *count > MAX_PLAUSIBLE) else {
+        return Ok(());
+    };
+    at.take(8 * index as u64, "the counters")?;
+    Err(at.error(format!(
+        "counter {index} is {count}, over 2^56: the profile is corrupt"
+    )))
 }
 
 /// An error in a section, from the start of the file.

@@ -92,6 +92,7 @@ impl Shape<'_> {
             names,
             binary_ids: self.build_ids.iter().cloned().collect(),
             variants: self.header.variants,
+            has_old_bitmaps: self.header.version == 9 && self.header.bitmaps > 0,
             ..Profile::default()
         };
         let conflicts = profile.extend(functions);
