@@ -5,18 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use podcov_profile::finding::{Finding, Kind};
-use podcov_profile::go::lines::{functions, lines, measure, statements};
+use podcov_profile::go::lines::{self, functions};
 use podcov_profile::go::report::Report;
-use podcov_profile::go::text::{self, Block, Span};
+use podcov_profile::go::text;
 use podcov_profile::llvm::coverage::{Coverage as LlvmCoverage, Evidence, Options};
 use podcov_profile::llvm::finding::Finding as LlvmFinding;
 use podcov_profile::llvm::mapping::{Mapping, Paths};
 use podcov_profile::llvm::model::Detail;
 use podcov_profile::llvm::profile::Profile;
 use podcov_profile::merge::ProgramCounts;
-use podcov_profile::model::{
-    Binary, Component, Coverage, File, Metrics, Ratio, Region, RegionKind, SCHEMA,
-};
+use podcov_profile::model::{Binary, Component, Coverage, File, SCHEMA};
 use podcov_profile::names::{Kind as ComponentKind, Language};
 use podcov_profile::neutral::LineCoverage;
 use podcov_profile::store::{MetaShape, Program};
@@ -408,56 +406,16 @@ fn go_files(profile: &text::Profile, shape: Option<&MetaShape>, names: &Names) -
         if !names.keeps(&shown) {
             continue;
         }
-        let lines = lines(blocks);
-        let placed = placed.get(file.as_str()).into_iter().flatten();
-        let mut functions: Vec<_> = placed
-            .map(|placed| {
-                let mut function = measure(placed, blocks, &lines);
-                function.regions = regions(blocks, placed.first, function.end);
-                function
-            })
-            .collect();
-        functions.sort_by(|a, b| (a.start, &a.name).cmp(&(b.start, &b.name)));
-        let ran = lines.iter().filter(|line| line.count > 0).count();
-        let called = functions
-            .iter()
-            .filter(|function| function.count > 0)
-            .count();
         let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
-        files.push(File {
-            path: shown,
-            package: packages
-                .get(file.as_str())
-                .copied()
-                .unwrap_or(folder)
-                .to_owned(),
-            metrics: Metrics {
-                lines: Ratio::new(ran as u64, lines.len() as u64),
-                functions: Ratio::new(called as u64, functions.len() as u64),
-                statements: statements(blocks),
-                ..Metrics::default()
-            },
-            lines,
-            functions,
-            branches: Vec::new(),
-        });
+        let package = packages.get(file.as_str()).copied().unwrap_or(folder);
+        let placed = placed.get(file.as_str());
+        files.push(lines::file(
+            shown,
+            package.to_owned(),
+            blocks,
+            placed.map_or(&[], Vec::as_slice),
+        ));
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
-}
-
-fn regions(blocks: &BTreeMap<Span, Block>, first: Span, end: u32) -> Vec<Region> {
-    let within = blocks
-        .range(first..)
-        .take_while(|(span, _)| span.start_line <= end);
-    let region = |(span, block): (&Span, &Block)| Region {
-        start_line: span.start_line,
-        start_column: span.start_column,
-        end_line: span.end_line,
-        end_column: span.end_column,
-        kind: RegionKind::Code,
-        statements: block.statements,
-        count: block.count,
-    };
-    within.map(region).collect()
 }
