@@ -35,6 +35,12 @@ pub(super) fn join(
         budget: Budget(MCDC_STEPS.saturating_add(bytes.saturating_mul(64))),
         ..Builder::default()
     };
+    // A region takes 5 bytes or more; without this, lists that grow are copied.
+    let regions = usize::try_from(bytes / 12).unwrap_or_default();
+    builder.coverage.regions.reserve(match options.keep {
+        Some(_) => 0,
+        None => regions,
+    });
     if mappings().count() > 1 {
         builder.compiled(evidence);
     }
