@@ -11,10 +11,10 @@ use std::fs;
 use std::path::Path;
 
 use podcov_profile::go::files::{self, Counters, Meta, Name};
-use podcov_profile::go::lines::{Placed, functions, lines, measure, statements};
+use podcov_profile::go::lines::{self, Placed, functions};
 use podcov_profile::go::text::Profile;
 use podcov_profile::ledger::{Fate, Format};
-use podcov_profile::model::{Binary, File, Function, Metrics, Ratio};
+use podcov_profile::model::{Binary, File};
 use podcov_profile::reach::{BitSet, Reach};
 
 use self::fit::Fit;
@@ -322,15 +322,15 @@ fn reach(
         let profiles: Vec<&Profile> = profiles.iter().chain(own_texts.map(|(_, p)| p)).collect();
         let mut set = BitSet::new();
         for profile in profiles {
-            let lines = |file: &File| {
+            let reached = |file: &File| {
                 let is_it = |name: &&String| {
                     let name = work.filter.counted(&work.bundle.sources, name);
                     name.as_deref() == Some(&file.path)
                 };
                 let name = profile.files.keys().find(is_it)?;
-                Some(lines(&profile.files[name]))
+                Some(lines::lines(&profile.files[name]))
             };
-            set = set.union(&lines_reached(files, lines));
+            set = set.union(&lines_reached(files, reached));
         }
         reach.insert(key(work.ledger, incarnation), set);
     }
@@ -429,39 +429,20 @@ fn model(work: &mut Work<'_>, profile: &Profile, metas: &Metas) -> Result<Vec<Fi
     };
     let mut files = Vec::new();
     for (path, file) in &counted {
-        let blocks = &profile.files[*file];
-        let lines = lines(blocks);
         let known = placed
             .get(file.as_str())
             .or_else(|| from_source.get(file.as_str()));
-        let functions: Vec<Function> = known
-            .into_iter()
-            .flatten()
-            .map(|placed| measure(placed, blocks, &lines))
-            .collect();
-        let called = functions
-            .iter()
-            .filter(|function| function.count > 0)
-            .count();
-        let ran = lines.iter().filter(|line| line.count > 0).count();
         let package = packages.get(file.as_str()).copied();
         let folder = || {
             file.rsplit_once('/')
                 .map_or(file.as_str(), |(folder, _)| folder)
         };
-        files.push(File {
-            path: path.clone(),
-            package: package.unwrap_or_else(folder).to_owned(),
-            metrics: Metrics {
-                lines: Ratio::new(ran as u64, lines.len() as u64),
-                functions: Ratio::new(called as u64, functions.len() as u64),
-                statements: statements(blocks),
-                ..Metrics::default()
-            },
-            lines,
-            functions,
-            branches: Vec::new(),
-        });
+        files.push(lines::file(
+            path.clone(),
+            package.unwrap_or_else(folder).to_owned(),
+            &profile.files[*file],
+            known.map_or(&[], Vec::as_slice),
+        ));
     }
     if counted.is_empty() {
         let text = format!(

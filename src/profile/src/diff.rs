@@ -102,6 +102,12 @@ pub struct FunctionDiff {
 }
 
 /// Compares two measurements, the first with the second.
+///
+/// ```
+/// use podcov_profile::{diff::diff, model::Coverage};
+/// let coverage = Coverage::default();
+/// assert!(diff(&coverage, &coverage).is_empty());
+/// ```
 pub fn diff(a: &Coverage, b: &Coverage) -> Diff {
     let by_name = |coverage: &Coverage| -> BTreeMap<String, Vec<usize>> {
         let mut names: BTreeMap<String, Vec<usize>> = BTreeMap::new();

@@ -12,6 +12,12 @@ use crate::names::Language;
 ///
 /// The model has no mode: where no block ran more than once the profile is a
 /// `set`, for then both say the same, and else a `count`.
+///
+/// ```
+/// # let coverage = podcov_profile::model::Coverage::default();
+/// let text = podcov_profile::gocover::profile(&coverage).map(|profile| profile.to_text());
+/// assert_eq!(text, None, "there is no Go in nothing");
+/// ```
 pub fn profile(coverage: &Coverage) -> Option<Profile> {
     let go = |component: &&crate::model::Component| component.language == Language::Go;
     let mut all = Profile::new(Mode::Set);

@@ -105,6 +105,15 @@ fn claimed(segments: &[Segment]) -> u64 {
 
 /// Reads an export with its segments; one of `-summary-only` has no lines and
 /// is refused. A function is called as its first instantiation is, mangled.
+///
+/// ```
+/// let json = br#"{"data":[{"files":[{"filename":"a.rs","segments":[
+///     [1,1,4,true,true,false],[2,2,0,false,false,false]]}]}],
+///     "type":"llvm.coverage.json.export","version":"3.1.0"}"#;
+/// let parsed = podcov_profile::llvm_json::parse(json)?;
+/// assert_eq!(parsed.coverage.files["a.rs"].lines[&2], 4);
+/// # Ok::<(), podcov_profile::ParseError>(())
+/// ```
 pub fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
     if bytes.is_empty() {
         return Err(ParseError::empty("an export is JSON, this has no byte"));

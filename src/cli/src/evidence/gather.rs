@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use podcov_profile::finding::{Finding, Kind};
+use podcov_profile::go::files::Name;
 use podcov_profile::llvm::profile::ShapeConflict;
 use podcov_profile::merge::{Counted, RawTotals, SetAside, Totals};
 use podcov_profile::store::{MetaShape, Named, Shape};
@@ -160,9 +161,13 @@ impl Plan {
         findings.sort();
         findings.dedup();
         Gathered {
+            // What was set aside counts profiles, of which a file may hold many.
+            used: match counted.is_empty() {
+                true => 0,
+                false => used.saturating_sub(lost).max(1),
+            },
             counted,
             findings,
-            used: used.saturating_sub(lost),
             reports,
         }
     }
@@ -299,14 +304,20 @@ pub fn without_counters(
 }
 
 /// The raw profiles that are like most of their build, and the others.
-pub fn layouts(known: &Known, bulk: &[Source], jobs: usize) -> (RawTotals, Vec<Finding>) {
+pub fn layouts(
+    known: &Known,
+    bulk: &[Source],
+    stdin: Option<&[u8]>,
+    jobs: usize,
+) -> (RawTotals, Vec<Finding>) {
     let mut findings = Vec::new();
-    let raw: Vec<Source> = bulk
-        .iter()
-        .filter(|s| s.name().ends_with(".profraw"))
-        .cloned()
-        .collect();
-    let mut kept = read_all(known, &raw, jobs).raw;
+    let can_be_raw = |source: &&Source| Name::parse(source.name()).is_none();
+    let bulk: Vec<Source> = bulk.iter().filter(can_be_raw).cloned().collect();
+    let mut worker = read_all(known, &bulk, jobs);
+    if let Some(bytes) = stdin {
+        worker.add("-".as_ref(), bytes);
+    }
+    let mut kept = worker.raw;
     tell(kept.settle(), &mut findings);
     (kept, findings)
 }

@@ -5,18 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use podcov_profile::finding::{Finding, Kind};
-use podcov_profile::go::lines::{functions, lines, measure, statements};
+use podcov_profile::go::lines::{self, functions};
 use podcov_profile::go::report::Report;
-use podcov_profile::go::text::{self, Block, Span};
+use podcov_profile::go::text;
 use podcov_profile::llvm::coverage::{Coverage as LlvmCoverage, Evidence, Options};
 use podcov_profile::llvm::finding::Finding as LlvmFinding;
 use podcov_profile::llvm::mapping::{Mapping, Paths};
 use podcov_profile::llvm::model::Detail;
 use podcov_profile::llvm::profile::Profile;
 use podcov_profile::merge::ProgramCounts;
-use podcov_profile::model::{
-    Binary, Component, Coverage, File, Metrics, Ratio, Region, RegionKind, SCHEMA,
-};
+use podcov_profile::model::{Binary, Component, Coverage, File, SCHEMA};
 use podcov_profile::names::{Kind as ComponentKind, Language};
 use podcov_profile::neutral::LineCoverage;
 use podcov_profile::store::{MetaShape, Program};
@@ -27,7 +25,7 @@ use super::names::Names;
 use super::objects::{Files, Objects};
 use super::reports;
 use crate::args::{Reading, Selection};
-use crate::exit::{Exit, Failure, OrExit};
+use crate::exit::Failure;
 
 /// Of a program with very many functions that do not fit, so many are told.
 const FUNCTIONS_TOLD: usize = 20;
@@ -80,7 +78,10 @@ pub fn measured(
         findings: gathered.findings.clone(),
         used: gathered.used,
     };
-    measured.programs(gathered, &objects, &names, look)?;
+    let reports = measured.programs(gathered, &objects, &names, look)?;
+    if measured.coverage.components.is_empty() && reports == 0 {
+        measured.used = 0;
+    }
     measured.findings.sort();
     measured.findings.dedup();
     Ok(measured)
@@ -94,13 +95,14 @@ impl Measured {
         lines
     }
 
+    /// Takes all in; gives how many reports were read.
     fn programs(
         &mut self,
         gathered: Gathered,
         objects: &Objects<'_>,
         names: &Names,
         look: Option<&mut Look<'_>>,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
         let Gathered {
             counted, reports, ..
         } = gathered;
@@ -110,11 +112,12 @@ impl Measured {
             match one.counts {
                 ProgramCounts::Llvm(profile) => llvm.push((one.program, one.pieces, profile)),
                 ProgramCounts::Go(shape, values) => {
-                    let (name, binary) = self.go(&shape, &values, one.pieces, names)?;
-                    components
-                        .entry((Language::Go, name))
-                        .or_default()
-                        .push(binary);
+                    if let Some((name, binary)) = self.go(&shape, &values, one.pieces, names) {
+                        components
+                            .entry((Language::Go, name))
+                            .or_default()
+                            .push(binary);
+                    }
                 }
                 ProgramCounts::GoText(profile) => {
                     let id = Identity::GoBuildId(text_id(&one.program));
@@ -145,11 +148,13 @@ impl Measured {
                 incarnations_lost: 0,
             });
         }
+        let mut read_reports = 0;
         for (path, bytes) in reports {
             match reports::read(&path, &bytes, names) {
                 Err(finding) => self.findings.push(finding),
                 Ok(read) => {
                     self.used += 1;
+                    read_reports += 1;
                     self.findings.extend(read.findings);
                     self.reports.absorb(&read.lines);
                     self.coverage.components.extend(read.components);
@@ -157,7 +162,7 @@ impl Measured {
             }
         }
         self.coverage.components.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(())
+        Ok(read_reports)
     }
 
     fn go(
@@ -166,18 +171,27 @@ impl Measured {
         values: &[u64],
         pieces: u64,
         names: &Names,
-    ) -> Result<(String, Binary), Failure> {
+    ) -> Option<(String, Binary)> {
         let sum = shape.sum(values);
-        let report = Report::new([&sum]).or_exit(Exit::Fault)?;
-        let profile = report.to_profile().or_exit(Exit::Nothing)?;
+        let id = Identity::Covmeta(shape.meta.hash.clone());
+        let text = |why: String| Finding::new(Kind::Malformed, id.to_string(), why);
+        let profile = Report::new([&sum])
+            .map_err(|clash| text(clash.to_string()))
+            .and_then(|report| report.to_profile().map_err(|why| text(why.to_string())));
+        let profile = match profile {
+            Ok(profile) => profile,
+            Err(finding) => {
+                self.findings.push(finding);
+                return None;
+            }
+        };
         let mut packages = shape.meta.packages();
         let main = packages.clone().find(|package| package.name() == "main");
         let package = main.or_else(|| packages.next());
         let name = package.map_or_else(|| shape.meta.hash.clone(), |one| one.path().to_owned());
         let files = go_files(&profile, Some(shape), names);
         self.go.push(renamed(profile, names));
-        let id = Identity::Covmeta(shape.meta.hash.clone());
-        Ok((name.clone(), binary(&name, id, pieces, files)))
+        Some((name.clone(), binary(&name, id, pieces, files)))
     }
 
     fn llvm(
@@ -220,15 +234,26 @@ impl Measured {
             });
         }
         if let Some(look) = look.filter(|_| !evidence.is_empty()) {
-            let all = LlvmCoverage::new(&evidence, &options).or_exit(Exit::Nothing)?;
-            look(&all)?;
+            match LlvmCoverage::new(&evidence, &options) {
+                Ok(all) => look(&all)?,
+                Err(error) => {
+                    let path = mappings.first().map_or("", |(path, _)| path);
+                    self.findings.push(Finding::parse(path, &error));
+                }
+            }
         }
         let mut binaries = Vec::new();
         for (group, evidence) in groups.iter().zip(&evidence) {
-            let coverage = LlvmCoverage::new(&[*evidence], &options).or_exit(Exit::Nothing)?;
             let first = group.objects.first().and_then(|index| mappings.get(*index));
             let Some((path, mapping)) = first else {
                 continue;
+            };
+            let coverage = match LlvmCoverage::new(&[*evidence], &options) {
+                Ok(coverage) => coverage,
+                Err(error) => {
+                    self.findings.push(Finding::parse(*path, &error));
+                    continue;
+                }
             };
             self.findings.extend(told(path, coverage.findings()));
             let name = path.rsplit('/').next().unwrap_or(path).to_owned();
@@ -271,7 +296,6 @@ impl Measured {
                 let finding = Finding::new(Kind::NoMapping, program.to_string(), found);
                 self.findings
                     .push(finding.expected("its program as --object"));
-                self.used = self.used.saturating_sub(pieces);
                 continue;
             }
             let mut whole = Group {
@@ -382,56 +406,16 @@ fn go_files(profile: &text::Profile, shape: Option<&MetaShape>, names: &Names) -
         if !names.keeps(&shown) {
             continue;
         }
-        let lines = lines(blocks);
-        let placed = placed.get(file.as_str()).into_iter().flatten();
-        let mut functions: Vec<_> = placed
-            .map(|placed| {
-                let mut function = measure(placed, blocks, &lines);
-                function.regions = regions(blocks, placed.first, function.end);
-                function
-            })
-            .collect();
-        functions.sort_by(|a, b| (a.start, &a.name).cmp(&(b.start, &b.name)));
-        let ran = lines.iter().filter(|line| line.count > 0).count();
-        let called = functions
-            .iter()
-            .filter(|function| function.count > 0)
-            .count();
         let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
-        files.push(File {
-            path: shown,
-            package: packages
-                .get(file.as_str())
-                .copied()
-                .unwrap_or(folder)
-                .to_owned(),
-            metrics: Metrics {
-                lines: Ratio::new(ran as u64, lines.len() as u64),
-                functions: Ratio::new(called as u64, functions.len() as u64),
-                statements: statements(blocks),
-                ..Metrics::default()
-            },
-            lines,
-            functions,
-            branches: Vec::new(),
-        });
+        let package = packages.get(file.as_str()).copied().unwrap_or(folder);
+        let placed = placed.get(file.as_str());
+        files.push(lines::file(
+            shown,
+            package.to_owned(),
+            blocks,
+            placed.map_or(&[], Vec::as_slice),
+        ));
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
-}
-
-fn regions(blocks: &BTreeMap<Span, Block>, first: Span, end: u32) -> Vec<Region> {
-    let within = blocks
-        .range(first..)
-        .take_while(|(span, _)| span.start_line <= end);
-    let region = |(span, block): (&Span, &Block)| Region {
-        start_line: span.start_line,
-        start_column: span.start_column,
-        end_line: span.end_line,
-        end_column: span.end_column,
-        kind: RegionKind::Code,
-        statements: block.statements,
-        count: block.count,
-    };
-    within.map(region).collect()
 }

@@ -34,7 +34,12 @@ pub fn write(mut plan: Plan, out: Option<&Path>) -> Result<(Vec<Finding>, u64), 
     }
     // Profiles that differ from most of their build are known when all were
     // seen, so all are read twice.
-    let (kept, mut aside) = layouts(&plan.known, &plan.sorted.bulk, plan.jobs);
+    let (kept, mut aside) = layouts(
+        &plan.known,
+        &plan.sorted.bulk,
+        plan.stdin.as_deref(),
+        plan.jobs,
+    );
     findings.append(&mut aside);
     let mut work: Vec<(Key, Work<'_>)> = Vec::new();
     for source in &plan.sorted.bulk {

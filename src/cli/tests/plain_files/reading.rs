@@ -154,6 +154,24 @@ fn stdin_is_read_where_a_dash_stands() {
         .args(["merge", "--format", "profdata", "-"])
         .stdin(std::fs::File::open(lab.at("a.profraw")).unwrap());
     assert!(run(&mut command).stdout == lab.read("out.profdata"));
+    // Whatever a profile is called, it is in a podcov file.
+    lab.write("named-otherwise", lab.read("a.profraw"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podcov"));
+    command
+        .current_dir(lab.path())
+        .args([
+            "merge",
+            "--format",
+            "podcov",
+            "-o",
+            "all.podcov",
+            "-",
+            "named-otherwise",
+        ])
+        .stdin(std::fs::File::open(lab.at("a.profraw")).unwrap());
+    run(&mut command);
+    let (_, said) = lab.expect(0, &merge(&["all.podcov"]));
+    assert!(said.contains(": 2 profiles"), "{said}");
 }
 
 #[test]

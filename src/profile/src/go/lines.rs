@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::go::meta::Meta;
 use crate::go::text::{Block, Span};
-use crate::model::{Function, Line, Ratio};
+use crate::model::{File, Function, Line, Metrics, Ratio, Region, RegionKind};
 
 /// No source file has more lines; what a block claims beyond is cut.
 const MAX_LINES: u32 = 1 << 20;
@@ -92,12 +92,56 @@ pub fn functions(meta: &Meta) -> BTreeMap<&str, Vec<Placed>> {
     by_file
 }
 
-/// A function with its count and lines, from those of its file.
+/// A function with its count, lines and blocks, from those of its file.
 pub fn measure(placed: &Placed, blocks: &BTreeMap<Span, Block>, lines: &[Line]) -> Function {
     let mut function = placed.function.clone();
     function.count = blocks.get(&placed.first).map_or(0, |block| block.count);
     function.lines = lines_within(lines, function.start, function.end);
+    let within = blocks
+        .range(placed.first..)
+        .take_while(|(span, _)| span.start_line <= function.end)
+        .filter(|(span, _)| span.end_line <= function.end);
+    let region = |(span, block): (&Span, &Block)| Region {
+        start_line: span.start_line,
+        start_column: span.start_column,
+        end_line: span.end_line,
+        end_column: span.end_column,
+        kind: RegionKind::Code,
+        statements: block.statements,
+        count: block.count,
+    };
+    function.regions = within.map(region).collect();
     function
+}
+
+/// A file of a report, under the name `path`, from its blocks and functions.
+pub fn file(
+    path: String,
+    package: String,
+    blocks: &BTreeMap<Span, Block>,
+    placed: &[Placed],
+) -> File {
+    let lines = lines(blocks);
+    let functions: Vec<Function> = placed
+        .iter()
+        .map(|placed| measure(placed, blocks, &lines))
+        .collect();
+    let called = functions.iter().filter(|function| function.count > 0);
+    let ran = lines.iter().filter(|line| line.count > 0);
+    let metrics = Metrics {
+        lines: Ratio::new(ran.count() as u64, lines.len() as u64),
+        functions: Ratio::new(called.count() as u64, functions.len() as u64),
+        statements: statements(blocks),
+        ..Metrics::default()
+    };
+    File {
+        path,
+        package,
+        metrics,
+        lines,
+        functions,
+        branches: Vec::new(),
+    }
 }
 
 /// How many of the lines from `start` to `end` ran.

@@ -200,7 +200,7 @@ pub fn each_hashed(
     Ok(())
 }
 
-/// The names of a blob whose hashes are `wanted`, which is sorted. A program
+/// The names of a blob whose hashes are `wanted`, sorted and each once. A program
 /// names functions that it has no counters for; they are left out.
 pub(crate) fn wanted(
     blob: &[u8],
@@ -219,15 +219,19 @@ pub(crate) fn wanted(
     for at in 1..starts.len() {
         starts[at] += starts[at - 1];
     }
-    let mut names = Vec::new();
+    let mut names: Vec<Option<Box<[u8]>>> = vec![None; wanted.len()];
     each_hashed(blob, limits, |hash, name| {
         let prefix = prefix(hash);
         let near = &wanted[starts[prefix]..starts[prefix + 1]];
-        if near.binary_search(&hash).is_ok() {
-            names.push((hash, name.into()));
+        if let Ok(at) = near.binary_search(&hash) {
+            names[starts[prefix] + at].get_or_insert_with(|| name.into());
         }
     })?;
-    Ok(names.into_iter().collect())
+    // In order, which makes a map soon.
+    let names = wanted.iter().zip(names);
+    Ok(names
+        .filter_map(|(hash, name)| Some((*hash, name?)))
+        .collect())
 }
 
 #[cfg(test)]

@@ -72,16 +72,13 @@ impl Shape<'_> {
         limits: &Limits,
         counts: impl Fn(&Record) -> Counts,
     ) -> Result<(Profile, Vec<ShapeConflict>), ParseError> {
-        let mut functions = Vec::new();
+        // No more than bytes of the file.
+        let mut records = Vec::with_capacity(self.header.records as usize);
         for record in self.records() {
-            let record = record?;
-            functions.push((record.function, counts(&record)));
+            records.push(record?);
         }
-        let mut wanted: Vec<u64> = functions
-            .iter()
-            .map(|(function, _)| function.name)
-            .collect();
-        wanted.sort_unstable();
+        records.sort_by_key(|record| record.function);
+        let mut wanted: Vec<u64> = records.iter().map(|record| record.function.name).collect();
         wanted.dedup();
         let names = names::wanted(&self.names, limits, &wanted).map_err(|error| ParseError {
             offset: error.offset + self.names_at,
@@ -95,6 +92,9 @@ impl Shape<'_> {
             has_old_bitmaps: self.header.version == 9 && self.header.bitmaps > 0,
             ..Profile::default()
         };
+        let functions = records
+            .iter()
+            .map(|record| (record.function, counts(record)));
         let conflicts = profile.extend(functions);
         Ok((profile, conflicts))
     }
