@@ -198,13 +198,31 @@ fn crate_source(home: &Path, name: &str, version: &str) -> Result<PathBuf, Strin
         &corpus::registry_source(&format!("{name}-{version}"))?,
         &dir,
     )?;
-    // Not a member of whatever workspace the cache may lie in.
     let manifest = dir.join("Cargo.toml");
     let text = fs::read_to_string(&manifest).map_err(|error| error.to_string())?;
-    if !text.contains("[workspace]") {
-        corpus::write(&manifest, &(text + "\n[workspace]\n"))?;
-    }
+    corpus::write(&manifest, &trimmed(&text))?;
     Ok(dir)
+}
+
+/// The manifest without benchmarks, and what only they need and is most of
+/// what would be compiled; and not a member of whatever workspace the cache may
+/// lie in.
+fn trimmed(manifest: &str) -> String {
+    const DROPPED: [&str; 2] = ["[[bench]]", "[dev-dependencies.criterion"];
+    let (mut text, mut is_dropped) = (String::new(), false);
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            is_dropped = DROPPED.iter().any(|section| line.starts_with(section));
+        }
+        if !is_dropped {
+            text += line;
+            text.push('\n');
+        }
+    }
+    if !text.contains("[workspace]") {
+        text += "\n[workspace]\n";
+    }
+    text
 }
 
 fn finish_in(command: &mut Command, dir: &Path) -> Result<(), String> {
