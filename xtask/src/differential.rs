@@ -343,17 +343,39 @@ fn compare_rust(
             export
                 .arg(format!("-instr-profile={}", theirs.display()))
                 .arg(program);
-            let text = output(&mut export)?;
-            fs::write(&their, text).map_err(|error| error.to_string())?;
+            let told = export
+                .output()
+                .map_err(|error| format!("{export:?}: {error}"))?;
             let mut export = Command::new(podcov);
-            export
-                .args(["export", "--format", ours_format, "--object"])
-                .arg(program);
+            export.args(["export", "--format", ours_format, "--object"]);
             // One profile of several programs: what one of them never calls, it
             // has as a dummy, and the count of another does not fit that. Both
             // tools leave it out and say so; ours has an exit status for it.
-            export.arg("--tolerate");
-            output(export.arg("-o").arg(&our).arg(&theirs))?;
+            export
+                .arg(program)
+                .arg("--tolerate")
+                .arg("-o")
+                .arg(&our)
+                .arg(&theirs);
+            if String::from_utf8_lossy(&told.stderr).contains("no coverage data found") {
+                // All of it is behind a feature; both have to say so.
+                let said = export
+                    .output()
+                    .map_err(|error| format!("{export:?}: {error}"))?;
+                if said.status.success() {
+                    tally
+                        .different
+                        .push(format!("{what}: {} has no coverage", short(&stem)));
+                } else {
+                    tally.equal += 1;
+                }
+                continue;
+            }
+            if !told.status.success() {
+                return Err(String::from_utf8_lossy(&told.stderr).into_owned());
+            }
+            fs::write(&their, told.stdout).map_err(|error| error.to_string())?;
+            output(&mut export)?;
             tally.compare(
                 &format!("{what}: {format} of {}", short(&stem)),
                 &answer,
