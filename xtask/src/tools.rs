@@ -3,15 +3,20 @@
 
 use std::process::Command;
 
-/// Program and the package of Debian and Ubuntu that has it.
-const NEEDED: &[(&str, &str)] = &[("llvm-cov-22", "llvm-22"), ("chromium", "chromium")];
+/// Program and the packages of Debian and Ubuntu that it takes.
+const NEEDED: &[(&str, &str)] = &[
+    ("llvm-cov-22", "llvm-22"),
+    ("clang-22", "clang-22 libclang-rt-22-dev"),
+    ("c++", "g++"),
+    ("chromium", "chromium"),
+];
 
 /// Installs what is missing where that is possible; else says all of it.
 pub fn ensure() -> Result<(), u8> {
     let missing: Vec<&str> = NEEDED
         .iter()
         .filter(|(program, _)| !is_there(program))
-        .map(|(_, package)| *package)
+        .flat_map(|(_, packages)| packages.split(' '))
         .collect();
     if missing.is_empty() {
         return Ok(());

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use podcov_profile::ParseError;
 use podcov_profile::error::Kind;
 
-use forge::{chunk, raw, raw_with, uleb, with};
+use forge::{chunk, covmap, raw, raw_with, two_names, uleb, with};
 
 #[global_allocator]
 static COUNTING: counting::Counting = counting::Counting;
@@ -291,18 +291,6 @@ fn numbers_of_go_that_never_end() {
     }
 }
 
-/// A covmap of one table of names: zeros, size, zero, version (6 is stored for
-/// 7), then what the table claims.
-fn covmap(table: &[u8]) -> Vec<u8> {
-    let mut section = Vec::new();
-    for number in [0, table.len() as u32, 0, 6] {
-        section.extend(number.to_le_bytes());
-    }
-    section.extend(table);
-    section.resize(section.len().next_multiple_of(8), 0);
-    section
-}
-
 fn program(covmap: Vec<u8>, covfun: Vec<u8>) -> Vec<u8> {
     let names = chunk(4, 0, b"main");
     forge::elf(&[
@@ -314,23 +302,7 @@ fn program(covmap: Vec<u8>, covfun: Vec<u8>) -> Vec<u8> {
 
 /// Of `main`, with these bytes of mapping.
 fn covfun(table: &[u8], mapping: &[u8]) -> Vec<u8> {
-    let hash = podcov_profile::llvm::names::hash;
-    let mut section = hash(b"main").to_le_bytes().to_vec();
-    section.extend((mapping.len() as u32).to_le_bytes());
-    section.extend(0x1234u64.to_le_bytes());
-    section.extend(hash(table).to_le_bytes());
-    section.extend(mapping);
-    section.resize(section.len().next_multiple_of(8), 0);
-    section
-}
-
-/// Two names, not compressed: the directory and a file.
-fn two_names() -> Vec<u8> {
-    let mut table = uleb(2);
-    table.extend(uleb(9));
-    table.extend(uleb(0));
-    table.extend(b"\x02/s\x05/s/a.");
-    table
+    forge::covfun(b"main", 0x1234, table, mapping)
 }
 
 #[test]

@@ -17,6 +17,8 @@ use super::regions::{Regions, Term, read_files};
 use crate::bytes::{Endian, Reader};
 use crate::error::{Kind, ParseError};
 
+/// The bit of a function's hash that says of which kind its profile is.
+const CONTEXT_SENSITIVE: u64 = 1 << 60;
 /// Lines that all functions may span together, beside 256 for each byte of
 /// mapping: what is written out line by line has to end.
 const LINES: u64 = 1 << 24;
@@ -305,7 +307,10 @@ impl Builder {
     }
 
     /// A function that is not in the profile did not run, unless the profile
-    /// has one of its name that is built otherwise.
+    /// has one of its name that is built otherwise. LLVM looks for that one only
+    /// among those whose hash is like the mapped one in bit 60, which marks
+    /// context-sensitive profiles of clang; rustc's hashes have any bits
+    /// (`IndexedInstrProfReader::getInstrProfRecord`, LLVM 22).
     fn missing<'p>(
         &mut self,
         mapping: &Mapping<'_>,
@@ -319,6 +324,7 @@ impl Builder {
         let others: Vec<(u64, (usize, usize))> = profile
             .functions
             .range(of_name(0)..=of_name(u64::MAX))
+            .filter(|(id, _)| (id.hash ^ record.hash) & CONTEXT_SENSITIVE == 0)
             .map(|(id, counts)| (id.hash, counts.shape()))
             .collect();
         if others.is_empty() {

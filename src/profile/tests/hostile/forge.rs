@@ -135,3 +135,36 @@ pub fn elf(sections: &[(&str, Vec<u8>)]) -> Vec<u8> {
     file[..HEADER].copy_from_slice(&head);
     file
 }
+
+/// A covmap of one table of names: zeros, size, zero, version (6 is stored for
+/// 7), then what the table claims.
+pub fn covmap(table: &[u8]) -> Vec<u8> {
+    let mut section = Vec::new();
+    for number in [0, table.len() as u32, 0, 6] {
+        section.extend(number.to_le_bytes());
+    }
+    section.extend(table);
+    section.resize(section.len().next_multiple_of(8), 0);
+    section
+}
+
+/// A covfun of one function with these bytes of mapping.
+pub fn covfun(name: &[u8], hash: u64, table: &[u8], mapping: &[u8]) -> Vec<u8> {
+    let md5 = podcov_profile::llvm::names::hash;
+    let mut section = md5(name).to_le_bytes().to_vec();
+    section.extend((mapping.len() as u32).to_le_bytes());
+    section.extend(hash.to_le_bytes());
+    section.extend(md5(table).to_le_bytes());
+    section.extend(mapping);
+    section.resize(section.len().next_multiple_of(8), 0);
+    section
+}
+
+/// Two names, not compressed: the directory and a file.
+pub fn two_names() -> Vec<u8> {
+    let mut table = uleb(2);
+    table.extend(uleb(9));
+    table.extend(uleb(0));
+    table.extend(b"\x02/s\x05/s/a.");
+    table
+}
