@@ -1,7 +1,7 @@
 //! `podcov export`: what was covered, for other tools.
 
 use podcov_profile::go::files::Mode;
-use podcov_profile::go::text::Profile;
+use podcov_profile::go::text::{Block, Profile};
 use podcov_profile::llvm::coverage::Coverage as LlvmCoverage;
 use podcov_profile::llvm::json::JsonOptions;
 use podcov_profile::llvm::lcov::LcovOptions;
@@ -101,7 +101,27 @@ fn go_cover(measured: &Measured) -> Result<Vec<u8>, Failure> {
             .merge(&profile)
             .map_err(|error| Failure::new(Exit::Incomplete, error))?;
     }
-    Ok(whole.to_text().into_bytes())
+    Ok(as_covdata(&whole).into_bytes())
+}
+
+/// A text profile in the order of `go tool covdata textfmt`: by package, then
+/// file, then lines before columns.
+fn as_covdata(profile: &Profile) -> String {
+    let mut files: Vec<_> = profile.files.iter().collect();
+    files.sort_by_key(|(file, _)| file.rsplit_once('/').unwrap_or(("", file)));
+    let mut text = format!("mode: {}\n", profile.mode.word());
+    for (file, blocks) in files {
+        let mut blocks: Vec<_> = blocks.iter().collect();
+        blocks.sort_by_key(|(span, _)| {
+            let columns = (span.start_column, span.end_column);
+            (span.start_line, span.end_line, columns)
+        });
+        for (span, block) in blocks {
+            let Block { statements, count } = block;
+            text.push_str(&format!("{file}:{span} {statements} {count}\n"));
+        }
+    }
+    text
 }
 
 fn none(what: &str) -> Failure {
