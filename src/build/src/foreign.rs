@@ -88,6 +88,9 @@ pub fn bundle(binaries: &[PathBuf], foreign: &Foreign, ctx: &Context) -> Result<
             if program.llvm_relocation == Some(true) {
                 binary.mode = Mode::Continuous;
             }
+            if let Some(identity) = &binary.identity {
+                keep.mapping(&binary.path, identity)?;
+            }
             toolchain = rustc_version(path)?;
         } else {
             go_facts(path, program, &keep, &mut binary, ctx)?;

@@ -6,7 +6,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use podcov_profile::bundle::{Bundle, PathRule, SourceFile, Sources};
+use podcov_profile::bundle::{Bundle, PathRule, SourceFile, Sources, mapping_path};
+use podcov_profile::llvm::object;
+use podcov_profile::{Identity, Limits};
 use sha2::{Digest, Sha256};
 
 use crate::Error;
@@ -63,6 +65,29 @@ impl Keep {
         let to = self.partial.join(&path);
         fs::copy(file, &to).at("copy", file)?;
         Ok((path, sha256_of(&to)?))
+    }
+
+    /// Keeps the coverage mapping of an LLVM program that is kept at `path`, by
+    /// which its profiles can be read without it.
+    pub(crate) fn mapping(&self, path: &str, identity: &Identity) -> Result<(), Error> {
+        let program = self.partial.join(path);
+        let bytes = fs::read(&program).at("read", &program)?;
+        let wrong = |what: String| Error::Program {
+            path: program.clone(),
+            what,
+        };
+        let objects = object::read(bytes.as_slice(), path, None, &Limits::default());
+        let objects = objects.map_err(|error| wrong(error.to_string()))?;
+        let [object] = objects.as_slice() else {
+            return Err(wrong("expected one program, found an archive".to_owned()));
+        };
+        let to = self.partial.join(mapping_path(identity));
+        let mut file = Vec::new();
+        let made = object.to_mapping_file(&mut file);
+        made.at("describe", &program)?;
+        let dir = self.partial.join("mapping");
+        fs::create_dir_all(&dir).at("create", &dir)?;
+        fs::write(&to, file).at("write", &to)
     }
 
     /// Keeps sources: what each is called below the sources' root, and where

@@ -77,6 +77,9 @@ pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error>
     })
 }
 
+/// Text profiles, each with the file it is from.
+type Texts<'p> = Vec<(&'p Piece, Profile)>;
+
 type Metas = BTreeMap<String, (Meta, Vec<u8>)>;
 
 /// The meta-data that the bundle has of the build.
@@ -243,7 +246,7 @@ fn read_texts<'p>(
     work: &mut Work<'_>,
     build: &'p Build,
     bundled: &Metas,
-) -> Result<Vec<(&'p Piece, Profile)>, Error> {
+) -> Result<Texts<'p>, Error> {
     let mut texts = Vec::new();
     let src = work.bundle_dir.join("src");
     let metas = bundled.values().map(|(meta, _)| meta);
@@ -365,9 +368,9 @@ fn stage(work: &Work<'_>, metas: &Metas, counted: &[Counted<'_>]) -> Result<(), 
 fn merge_texts<'p>(
     work: &mut Work<'_>,
     profile: Option<Profile>,
-    texts: Vec<(&'p Piece, Profile)>,
+    texts: Texts<'p>,
     commands: &mut Vec<String>,
-) -> Result<(Option<Profile>, Vec<(&'p Piece, Profile)>), Error> {
+) -> Result<(Option<Profile>, Texts<'p>), Error> {
     let (mut sum, mut good) = (profile, Vec::new());
     for (piece, text) in texts {
         let sum = sum.get_or_insert_with(|| Profile::new(text.mode));

@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{TestRun, build_id, llvm, run, try_run};
+use podcov_profile::Limits;
+use podcov_profile::bundle::mapping_path;
 use podcov_profile::ledger::Fate;
 use podcov_profile::llvm::export::Export;
+use podcov_profile::llvm::object;
 use podcov_profile::model::{Binary, Ratio};
 use podcov_profile::names::Language;
 
@@ -512,4 +515,41 @@ fn a_program_that_would_silently_count_as_nothing_is_an_error() {
         let error = test.try_merge(&[], &[]).expect_err(expected).to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn a_mapping_stands_in_for_a_program_that_is_gone() {
+    let mut test = TestRun::new();
+    let dir = project(&test);
+    let program = build(&dir, "one", &[]);
+    let identity = build_id(&program);
+    test.component(
+        "op",
+        Language::Rust,
+        &program,
+        Some(identity.clone()),
+        vec![],
+    );
+    let life = test.incarnation("op");
+    start(&program, &life, "x.profraw", &["walk"]);
+    test.collect();
+    let expected = test.merge();
+
+    let (bundle, folder) = &test.components[0];
+    let kept = folder.join(&bundle.binaries[0].path);
+    let bytes = fs::read(&kept).unwrap();
+    let objects = object::read(bytes.as_slice(), "one", None, &Limits::default()).unwrap();
+    let mapping = folder.join(mapping_path(&identity));
+    fs::create_dir_all(mapping.parent().unwrap()).unwrap();
+    let mut file = fs::File::create(&mapping).unwrap();
+    objects[0].to_mapping_file(&mut file).unwrap();
+    fs::remove_file(&kept).unwrap();
+    assert_eq!(test.merge_natively().unwrap(), expected);
+
+    fs::remove_file(&mapping).unwrap();
+    let error = test
+        .merge_natively()
+        .expect_err("neither is there")
+        .to_string();
+    assert!(error.contains("cannot read"), "{error}");
 }

@@ -120,6 +120,13 @@ pub struct SourceFile {
     pub sha256: String,
 }
 
+/// Where in a bundle the coverage mapping of an LLVM program is kept, which
+/// explains its profiles when the program is gone. For its layout see
+/// [`mapping_file`](crate::llvm::mapping_file).
+pub fn mapping_path(identity: &Identity) -> String {
+    format!("mapping/{}.mapping", identity.dir_name())
+}
+
 impl Bundle {
     /// The binary with this identity.
     pub fn binary(&self, identity: &Identity) -> Option<&Binary> {

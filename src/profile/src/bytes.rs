@@ -177,7 +177,19 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned LEB128 number of at most 64 bits.
+    #[inline]
     pub(crate) fn uleb(&mut self, what: &str) -> Result<u64, ParseError> {
+        // Most numbers of a coverage mapping fit one byte.
+        match self.bytes.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_uleb(what),
+        }
+    }
+
+    fn long_uleb(&mut self, what: &str) -> Result<u64, ParseError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8(what)?;

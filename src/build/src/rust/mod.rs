@@ -45,6 +45,7 @@ pub(crate) fn build(component: &Component, ctx: &Context) -> Result<Bundle, Erro
     ctx.progress.status("keeping the sources");
     let keep = Keep::begin(ctx.bundles, &component.name)?;
     let (path, sha256) = keep.binary(&built.executable, &selection.binary)?;
+    keep.mapping(&path, &identity)?;
     let snapshot = sources::snapshot(component, &metadata, &selection, &built);
     let sources = snapshot.keep(&keep)?;
     let (commit, dirty) = git::state(metadata.workspace_root.as_std_path(), ctx.cancel);

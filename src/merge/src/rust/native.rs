@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 
 use object::read::ReadCache;
+use podcov_profile::bundle::mapping_path;
 use podcov_profile::ledger::{Fate, Format};
 use podcov_profile::llvm::coverage::{Coverage, Evidence, Options};
 use podcov_profile::llvm::indexed;
@@ -46,8 +47,7 @@ pub(super) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Merged, Error>
             read_program(&cache, &build.identity, &limits).map_err(wrong)?
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let name = format!("{}.mapping", build.identity.dir_name());
-            let path = work.bundle_dir.join("mapping").join(name);
+            let path = work.bundle_dir.join(mapping_path(&build.identity));
             kept = fs::read(&path).map_err(Error::io("read", &path))?;
             read_program(kept.as_slice(), &build.identity, &limits).map_err(wrong)?
         }

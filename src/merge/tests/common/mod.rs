@@ -263,6 +263,12 @@ impl TestRun {
         merged
     }
 
+    /// Merges natively alone: the tools need what is missing.
+    pub fn merge_natively(&self) -> Result<Coverage, Error> {
+        let out = self.dir.path().join("native");
+        self.merge_by(Backend::Native, &mut self.ledger.clone(), &out, &[], &[])
+    }
+
     fn merge_by(
         &self,
         backend: Backend,

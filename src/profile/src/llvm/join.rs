@@ -37,6 +37,12 @@ pub(super) fn join(
         budget: Budget(MCDC_STEPS.saturating_add(bytes.saturating_mul(64))),
         ..Builder::default()
     };
+    // A region takes 5 bytes or more; without this, lists that grow are copied.
+    let regions = usize::try_from(bytes / 12).unwrap_or_default();
+    builder.coverage.regions.reserve(match options.keep {
+        Some(_) => 0,
+        None => regions,
+    });
     if mappings().count() > 1 {
         builder.compiled(evidence);
     }
@@ -189,7 +195,7 @@ impl Builder {
             self.check_lines(bytes.len()).map_err(place)?;
             let begun = self.begin();
             let counts = counts.as_deref();
-            if !self.evaluate(mapping, record, counts) {
+            if !self.evaluate(mapping, record, counts, profile.has_old_bitmaps) {
                 self.undo(&begun);
                 continue;
             }
@@ -377,6 +383,7 @@ impl Builder {
         mapping: &Mapping<'_>,
         record: &Record,
         counts: Option<&Counts>,
+        has_old_bitmaps: bool,
     ) -> bool {
         let counters = counts.map(|counts| counts.counters.as_slice());
         let regions = &self.regions.regions;
@@ -389,7 +396,8 @@ impl Builder {
         }
         let seen = Seen {
             bitmap: counts.map(|counts| counts.bitmap.as_slice()),
-            by_values: mcdc::by_values(regions),
+            // A profile in text does not say; the mapping shows it too.
+            by_values: has_old_bitmaps || mcdc::by_values(regions),
         };
         self.pending.clear();
         self.evaluator.begin(self.regions.expressions.len());

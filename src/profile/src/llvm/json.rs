@@ -360,9 +360,15 @@ fn percent(ratio: Ratio) -> String {
 
 /// A JSON string; bytes that are no UTF-8 become U+FFFD.
 fn quoted(bytes: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(bytes);
-    let mut out = Vec::with_capacity(text.len() + 2);
+    let mut out = Vec::with_capacity(bytes.len() + 2);
     out.push(b'"');
+    let is_plain = |byte: &u8| (0x20..0x80).contains(byte) && *byte != b'"' && *byte != b'\\';
+    if bytes.iter().all(is_plain) {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return out;
+    }
+    let text = String::from_utf8_lossy(bytes);
     for byte in text.bytes() {
         match byte {
             b'"' | b'\\' => out.extend([b'\\', byte]),

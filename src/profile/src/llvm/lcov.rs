@@ -9,7 +9,7 @@
 //! | `DA` | a line and its count |
 //! | `BRDA` | line, number of the condition on it, of the outcome, count |
 //! | `BRF`, `BRH` | outcomes: all, taken |
-//! | `LF`, `LH` | lines of functions: all, run; see [`Summary`] |
+//! | `LF`, `LH` | lines of functions: all, run; see [`Summary`](super::summary::Summary) |
 //!
 //! A condition in a macro is one of the line that uses the macro. Counts of
 //! outcomes are the low 32 bits, `-` where neither outcome was taken. `LF` and

@@ -17,7 +17,7 @@
 //! | u32 | bytes of the record |
 //! | u64 | hash of the structure; 0: never compiled |
 //! | u64 | hash of the table of file names |
-//! | record | see [`regions`](super::regions) |
+//! | record | files, expressions and regions; their table is in `regions.rs` |
 //!
 //! From version 6 the first name is the directory of the compiler, which
 //! relative names are joined to. Source: `docs/CoverageMappingFormat.rst` and

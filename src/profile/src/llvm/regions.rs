@@ -126,7 +126,7 @@ pub(crate) fn read_files(
 ) -> Result<(), ParseError> {
     files.clear();
     for _ in 0..count(reader, "the number of files")? {
-        let file = short(reader, "a file")?;
+        let file = reader.uleb32("a file")?;
         if file as usize >= known {
             return Err(reader.error(format!("file {file} of {known}")));
         }
@@ -139,12 +139,6 @@ pub(crate) fn read_files(
 fn count(reader: &mut Reader<'_>, what: &str) -> Result<u64, ParseError> {
     let count = reader.uleb(what)?;
     reader.within(count, reader.left() as u64, what)
-}
-
-/// Most numbers fit one byte.
-#[inline]
-fn short(reader: &mut Reader<'_>, what: &str) -> Result<u32, ParseError> {
-    reader.uleb32(what)
 }
 
 impl Regions {
@@ -177,13 +171,13 @@ impl Regions {
     fn of_file(&mut self, reader: &mut Reader<'_>, file: u32) -> Result<(), ParseError> {
         let mut line = 0u32;
         for _ in 0..count(reader, "the number of regions")? {
-            let head = short(reader, "a region")?;
+            let head = reader.uleb32("a region")?;
             let mut region = self.region(reader, head)?;
             region.file = file;
-            let delta = short(reader, "a line")?;
-            let mut column = short(reader, "a column")?;
-            let lines = short(reader, "a number of lines")?;
-            let mut end_column = short(reader, "a last column")?;
+            let delta = reader.uleb32("a line")?;
+            let mut column = reader.uleb32("a column")?;
+            let lines = reader.uleb32("a number of lines")?;
+            let mut end_column = reader.uleb32("a last column")?;
             let too_far = || reader.error("a line over 32 bits");
             line = line.checked_add(delta).ok_or_else(too_far)?;
             let end_line = line.checked_add(lines).ok_or_else(too_far)?;
@@ -246,7 +240,7 @@ impl Regions {
             5 => {
                 region.kind = Kind::Decision;
                 region.mcdc = Mcdc::Decision {
-                    bitmap: short(reader, "the bitmap of a decision")?,
+                    bitmap: reader.uleb32("the bitmap of a decision")?,
                     conditions: condition(reader)? as u16,
                 };
             }
@@ -360,7 +354,7 @@ impl Regions {
 }
 
 fn operand(reader: &mut Reader<'_>, expressions: u64) -> Result<Counter, ParseError> {
-    let value = short(reader, "a counter")?;
+    let value = reader.uleb32("a counter")?;
     checked(reader, value, expressions)
 }
 
@@ -372,7 +366,7 @@ fn checked(reader: &Reader<'_>, value: u32, expressions: u64) -> Result<Counter,
 }
 
 fn condition(reader: &mut Reader<'_>) -> Result<i16, ParseError> {
-    let number = short(reader, "a condition")?;
+    let number = reader.uleb32("a condition")?;
     i16::try_from(number).map_err(|_| reader.error(format!("condition {number}")))
 }
 

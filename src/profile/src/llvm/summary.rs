@@ -5,7 +5,7 @@
 //! and branches of a group are the largest of any instantiation, total and
 //! covered each for itself; a file's are the sums over its groups. So a line
 //! within two functions, such as one of a closure, counts in both, and lines
-//! of [`Summary`] differ from the distinct ones that [`DistinctLines`] and the
+//! of [`Summary`] differ from the distinct ones that [`distinct_lines`] and the
 //! DA records of LCOV have. Source: `CoverageSummaryInfo.cpp`, LLVM 22.
 
 use std::collections::BTreeMap;

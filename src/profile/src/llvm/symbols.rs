@@ -1,5 +1,5 @@
 //! Names of functions, as a program carries them in `__llvm_prf_names`, for
-//! finding them by their hash. The format is that of [`names`](super::names).
+//! finding them by their hash. The format is that of [`super::names`].
 
 use super::names;
 use crate::error::{Kind, ParseError};
