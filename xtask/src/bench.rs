@@ -243,8 +243,14 @@ fn operator(podcov: &Path, out: &Path) -> Result<Vec<Case>, String> {
                 answer,
                 goal| {
         let file = out.join(format!("ours.{name}"));
+        // A summary is for reading: it goes to stdout.
+        let is_piped = ours.1 == ["summary"];
         let mut args = words(ours.1);
-        args.extend(words(&["--object", &object, "-o", &show(&file), &profile]));
+        args.extend(words(&["--object", &object]));
+        if !is_piped {
+            args.extend(words(&["-o", &show(&file)]));
+        }
+        args.push(profile.clone());
         let mut reference = words(theirs.1);
         reference.extend([format!("-instr-profile={profile}"), object.clone()]);
         Case {
@@ -261,7 +267,7 @@ fn operator(podcov: &Path, out: &Path) -> Result<Vec<Case>, String> {
                 program: podcov.to_owned(),
                 args,
                 out: file,
-                piped: false,
+                piped: is_piped,
             },
             answer,
             goal,

@@ -20,7 +20,8 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Inputs over this size teach little for their time.
 const MAX_INPUT: &str = "-max_len=8192";
 /// Of the committed corpus of one target; the smallest inputs first.
-const KEPT_BYTES: u64 = 60 << 10;
+const KEPT_BYTES: u64 = 40 << 10;
+const KEPT_FILES: usize = 200;
 
 /// What one target did.
 struct Done {
@@ -178,7 +179,8 @@ fn execute(dir: &Path, work: &Path, target: &str, seconds: u64) -> Result<Done, 
         MAX_INPUT,
     ]);
     run.arg(format!("-artifact_prefix={}", artifacts.display()));
-    run.args([&learnt, &seeds])
+    let fixtures = dir.join("../tests/fixtures");
+    run.args([&learnt, &seeds, &fixtures])
         .stdout(Stdio::null())
         .stderr(file);
     let status = run.status().map_err(|error| format!("{run:?}: {error}"))?;
@@ -283,7 +285,7 @@ fn keep(dir: &Path, work: &Path, target: &str) -> Result<(), String> {
     fs::remove_dir_all(&seeds).map_err(|error| error.to_string())?;
     fs::create_dir_all(&seeds).map_err(|error| error.to_string())?;
     let mut room = KEPT_BYTES;
-    for file in files {
+    for file in files.into_iter().take(KEPT_FILES) {
         let Some(left) = room.checked_sub(size(&file)) else {
             break;
         };
