@@ -86,7 +86,9 @@ impl Plan {
         let mut sorted = sort::sort(found.files);
         findings.append(&mut sorted.findings);
         let limits = Limits::default();
-        let (metas, meta_files) = read_metas(&sorted.metas, &mut buffer, &mut findings);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = reading.jobs.map_or(threads, usize::from);
+        let (metas, meta_files) = read_metas(&sorted.metas, jobs, &mut findings);
         let mut known = Known {
             metas,
             wanted,
@@ -94,9 +96,8 @@ impl Plan {
         };
         let stores = Stores::read(&sorted.stores, &stdin, &limits, &mut findings);
         stores.lend_metas(&mut known.metas);
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Plan {
-            jobs: reading.jobs.map_or(threads, usize::from),
+            jobs,
             origin: reading.origin.clone(),
             used: stores.len() as u64,
             sorted,
@@ -252,46 +253,93 @@ pub fn bar(files: usize) -> ProgressBar {
     bar
 }
 
+/// Meta-data by hash, and the first file of each. Every process writes them
+/// again: files that are the same byte by byte as one before need no second
+/// look, and are compared by several threads.
 fn read_metas(
     sources: &[Source],
-    buffer: &mut Buffer,
+    jobs: usize,
     findings: &mut Vec<Finding>,
 ) -> (Metas, BTreeMap<String, String>) {
     let (mut metas, mut files) = (Metas::new(), BTreeMap::new());
-    for source in sources {
-        let read = buffer.read(&source.path).and_then(|bytes| {
-            // Every process writes the meta-data again: those that are known
-            // need no second look.
-            let known = match Part::of(bytes) {
-                Some(Part::Meta(hash)) => metas.get(&hash).and_then(meta_of),
-                _ => None,
-            };
-            if known.is_some_and(|known| known.bytes == bytes) {
-                return Ok(None);
-            }
-            let path = source.path.display().to_string();
+    let mut names = BTreeSet::new();
+    let (first, again): (Vec<&Source>, Vec<&Source>) = sources
+        .iter()
+        .partition(|source| names.insert(source.name()));
+    let mut buffer = Buffer::default();
+    let mut read = |source: &Source, metas: &mut Metas| {
+        let path = source.path.display().to_string();
+        let result = buffer.read(&source.path).and_then(|bytes| {
             if bytes.is_empty() {
                 return Err(super::worker::empty(&path));
             }
             let shape = MetaShape::read(bytes).map_err(|error| Finding::parse(&path, &error))?;
             let hash = &shape.meta.hash;
-            if metas.contains_key(hash) {
-                let text = format!("other content than another covmeta.{hash}");
-                return Err(Finding::new(Kind::Shape, path, text));
+            match metas.get(hash).and_then(meta_of) {
+                Some(known) if known.bytes == bytes => Ok(None),
+                Some(_) => {
+                    let text = format!("other content than another covmeta.{hash}");
+                    Err(Finding::new(Kind::Shape, &path, text))
+                }
+                None => Ok(Some(shape)),
             }
-            Ok(Some(shape))
         });
-        match read {
+        match result {
             Ok(None) => {}
             Ok(Some(shape)) => {
                 let hash = shape.meta.hash.clone();
                 metas.insert(hash.clone(), Named::new(Shape::Go(shape)));
-                files.insert(hash, source.path.display().to_string());
+                files.insert(hash, path);
             }
             Err(finding) => findings.push(finding),
         }
+    };
+    for source in first {
+        read(source, &mut metas);
+    }
+    for index in others(&metas, &again, jobs) {
+        if let Some(source) = again.get(index) {
+            read(source, &mut metas);
+        }
     }
     (metas, files)
+}
+
+/// Those of the files that are not the same as meta-data that are known.
+fn others(metas: &Metas, again: &[&Source], jobs: usize) -> BTreeSet<usize> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut buffer = Buffer::default();
+        let mut others = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(source) = again.get(index) else {
+                return others;
+            };
+            let is_same = buffer.read(&source.path).is_ok_and(|bytes| {
+                let known = match Part::of(bytes) {
+                    Some(Part::Meta(hash)) => metas.get(&hash).and_then(meta_of),
+                    _ => None,
+                };
+                known.is_some_and(|known| known.bytes == bytes)
+            });
+            if !is_same {
+                others.push(index);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let jobs = jobs.min(again.len().div_ceil(STEP)).max(1);
+        let threads: Vec<_> = (1..jobs).map(|_| scope.spawn(work)).collect();
+        let mut all: BTreeSet<usize> = work().into_iter().collect();
+        for thread in threads {
+            match thread.join() {
+                Ok(more) => all.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    })
 }
 
 /// Meta-data whose program left no counters.

@@ -76,6 +76,12 @@ fn counters_and_meta_data_that_lack_each_other_are_told() {
         said.contains(": no-counters: expected covcounters."),
         "{said}"
     );
+    // Meta-data of the same name that say something else.
+    let mut changed = lab.read(&format!("good/{meta}"));
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    lab.write(&format!("z-changed/{meta}"), changed);
+    lab.expect(4, &["summary", "good", "z-changed"]);
     // With the meta-data of another folder the counters count.
     lab.expect(0, &["summary", "alone", "killed"]);
     let cut = lab.read(&format!("good/{counters}"));
