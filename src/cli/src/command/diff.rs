@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use podcov_profile::Identity;
 use podcov_profile::diff::diff as difference;
 use podcov_profile::finding::Finding;
+use podcov_profile::llvm::model::Detail;
 use podcov_profile::model::{Binary, Component, Coverage, File, Function, Line, Metrics, Ratio};
 use podcov_profile::names::{Kind, Language};
 
 use crate::args::{Diff, Global, TextOrJson};
 use crate::evidence::input::coverage_of_run;
-use crate::evidence::measure::{Measured, measured};
+use crate::evidence::measure::{Measured, Wanted, measured};
 use crate::evidence::tell::{list, verdict};
 use crate::exit::{Exit, Failure};
 use crate::print;
@@ -23,7 +24,12 @@ pub fn diff(global: &Global, args: &Diff) -> Result<Exit, Failure> {
         let mut reading = args.reading.clone();
         // Each side may come from a build of its own.
         reading.tolerate = args.reading.tolerate;
-        let measured = measured(&[path], &reading, &args.selection, None)?;
+        let measured = measured(
+            &[path],
+            &reading,
+            &args.selection,
+            Wanted::Files(Detail::Regions),
+        )?;
         let findings = measured.findings.clone();
         let used = measured.used;
         Ok((whole(measured), findings, used))

@@ -5,10 +5,11 @@ use std::fmt::Write;
 
 use podcov_profile::combine::combine;
 use podcov_profile::finding::{Finding, Kind};
+use podcov_profile::llvm::model::Detail;
 use podcov_profile::model::{File, Line, Region, RegionKind};
 
 use crate::args::{Color, Global, Show};
-use crate::evidence::measure::{Measured, measured};
+use crate::evidence::measure::{Measured, Wanted, measured};
 use crate::evidence::names::Names;
 use crate::evidence::read::Buffer;
 use crate::evidence::tell::{list, verdict};
@@ -24,7 +25,12 @@ const REVERSED_RED: &str = "41;97";
 
 /// Runs the command.
 pub fn show(global: &Global, args: &Show) -> Result<Exit, Failure> {
-    let mut measured = measured(&args.paths, &args.reading, &args.selection, None)?;
+    let mut measured = measured(
+        &args.paths,
+        &args.reading,
+        &args.selection,
+        Wanted::Files(Detail::Regions),
+    )?;
     let names = Names::new(&args.selection)?;
     let color = match args.color {
         Color::Auto => console::colors_enabled(),

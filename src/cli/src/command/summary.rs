@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use podcov_profile::combine::combine;
 use podcov_profile::finding::Finding;
+use podcov_profile::llvm::model::Detail;
 use podcov_profile::model::{Function, Metrics, Ratio};
 use serde::Serialize;
 
 use crate::args::{Global, Summary, TextOrJson};
-use crate::evidence::measure::{Measured, measured};
+use crate::evidence::measure::{Measured, Wanted, measured};
 use crate::evidence::tell::{list, verdict};
 use crate::exit::{Exit, Failure};
 use crate::print;
@@ -38,7 +39,12 @@ struct Build {
 
 /// Runs the command.
 pub fn summary(global: &Global, args: &Summary) -> Result<Exit, Failure> {
-    let measured = measured(&args.paths, &args.reading, &args.selection, None)?;
+    let measured = measured(
+        &args.paths,
+        &args.reading,
+        &args.selection,
+        Wanted::Files(Detail::Lines),
+    )?;
     let mut numbers = numbers(&measured);
     if !args.functions {
         numbers.functions.clear();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use podcov_profile::finding::{Finding, Kind};
-use podcov_profile::go::files::Name;
+use podcov_profile::go::files::{Name, Part};
 use podcov_profile::llvm::profile::ShapeConflict;
 use podcov_profile::merge::{Counted, RawTotals, SetAside, Totals};
 use podcov_profile::store::{MetaShape, Named, Shape};
@@ -18,7 +18,7 @@ use podcov_profile::{Identity, Limits};
 use super::input::{self, Source};
 use super::read::Buffer;
 use super::snapshots;
-use super::sort::{self, Sorted, about};
+use super::sort::{self, Sorted};
 use super::stores::Stores;
 use super::worker::{Known, Metas, Worker, meta_of};
 use crate::args::Reading;
@@ -260,30 +260,35 @@ fn read_metas(
     let (mut metas, mut files) = (Metas::new(), BTreeMap::new());
     for source in sources {
         let read = buffer.read(&source.path).and_then(|bytes| {
+            // Every process writes the meta-data again: those that are known
+            // need no second look.
+            let known = match Part::of(bytes) {
+                Some(Part::Meta(hash)) => metas.get(&hash).and_then(meta_of),
+                _ => None,
+            };
+            if known.is_some_and(|known| known.bytes == bytes) {
+                return Ok(None);
+            }
             let path = source.path.display().to_string();
             if bytes.is_empty() {
                 return Err(super::worker::empty(&path));
             }
-            MetaShape::read(bytes).map_err(|error| Finding::parse(path, &error))
-        });
-        let shape = match read {
-            Ok(shape) => shape,
-            Err(finding) => {
-                findings.push(finding);
-                continue;
-            }
-        };
-        let hash = shape.meta.hash.clone();
-        match metas.get(&hash).and_then(meta_of) {
-            Some(known) if known.bytes != shape.bytes => {
+            let shape = MetaShape::read(bytes).map_err(|error| Finding::parse(&path, &error))?;
+            let hash = &shape.meta.hash;
+            if metas.contains_key(hash) {
                 let text = format!("other content than another covmeta.{hash}");
-                findings.push(about(source, Kind::Shape, text));
+                return Err(Finding::new(Kind::Shape, path, text));
             }
-            Some(_) => {}
-            None => {
+            Ok(Some(shape))
+        });
+        match read {
+            Ok(None) => {}
+            Ok(Some(shape)) => {
+                let hash = shape.meta.hash.clone();
                 metas.insert(hash.clone(), Named::new(Shape::Go(shape)));
                 files.insert(hash, source.path.display().to_string());
             }
+            Err(finding) => findings.push(finding),
         }
     }
     (metas, files)

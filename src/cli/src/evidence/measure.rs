@@ -44,16 +44,26 @@ pub struct Measured {
     pub used: u64,
 }
 
-/// What a caller wants of programs of LLVM beside the files.
+/// Sees the joined functions of all programs of LLVM.
 pub type Look<'l> = dyn FnMut(&LlvmCoverage) -> Result<(), Failure> + 'l;
 
-/// Reads what is named and measures it. `look` sees the joined functions of
-/// all programs of LLVM, if there are any.
+/// What a caller wants of programs of LLVM.
+pub enum Wanted<'l> {
+    /// The files of a report.
+    Files(Detail),
+    /// Their functions, and no files.
+    Functions(&'l mut Look<'l>),
+    /// Their functions where there is nothing but LLVM's in the input, else
+    /// files.
+    FunctionsAlone(&'l mut Look<'l>),
+}
+
+/// Reads what is named and measures it.
 pub fn measured(
     paths: &[PathBuf],
     reading: &Reading,
     selection: &Selection,
-    look: Option<&mut Look<'_>>,
+    wanted_of_llvm: Wanted<'_>,
 ) -> Result<Measured, Failure> {
     let names = Names::new(selection)?;
     let files = Files::open(&reading.objects)?;
@@ -78,7 +88,7 @@ pub fn measured(
         findings: gathered.findings.clone(),
         used: gathered.used,
     };
-    let reports = measured.programs(gathered, &objects, &names, look)?;
+    let reports = measured.programs(gathered, &objects, &names, wanted_of_llvm)?;
     if measured.coverage.components.is_empty() && reports == 0 {
         measured.used = 0;
     }
@@ -101,11 +111,18 @@ impl Measured {
         gathered: Gathered,
         objects: &Objects<'_>,
         names: &Names,
-        look: Option<&mut Look<'_>>,
+        wanted: Wanted<'_>,
     ) -> Result<u64, Failure> {
         let Gathered {
             counted, reports, ..
         } = gathered;
+        let is_llvm = |counts: &ProgramCounts| matches!(counts, ProgramCounts::Llvm(_));
+        let is_alone = reports.is_empty() && counted.iter().all(|one| is_llvm(&one.counts));
+        let wanted = match wanted {
+            Wanted::FunctionsAlone(look) if is_alone => Wanted::Functions(look),
+            Wanted::FunctionsAlone(_) => Wanted::Files(Detail::Regions),
+            other => other,
+        };
         let mut llvm = Vec::new();
         let mut components: BTreeMap<(Language, String), Vec<Binary>> = BTreeMap::new();
         for one in counted {
@@ -130,7 +147,7 @@ impl Measured {
             }
         }
         if !llvm.is_empty() || !objects.objects.is_empty() {
-            for (name, binary) in self.llvm(llvm, objects, names, look)? {
+            for (name, binary) in self.llvm(llvm, objects, names, wanted)? {
                 components
                     .entry((Language::Rust, name))
                     .or_default()
@@ -199,7 +216,7 @@ impl Measured {
         profiles: Vec<(Program, u64, Profile)>,
         objects: &Objects<'_>,
         names: &Names,
-        look: Option<&mut Look<'_>>,
+        wanted: Wanted<'_>,
     ) -> Result<Vec<(String, Binary)>, Failure> {
         let rename = |name: &str| names.shown(name);
         let mut mappings = Vec::new();
@@ -233,19 +250,33 @@ impl Measured {
                 profile: &group.profile,
             });
         }
-        if let Some(look) = look.filter(|_| !evidence.is_empty()) {
-            match LlvmCoverage::new(&evidence, &options) {
-                Ok(all) => look(&all)?,
-                Err(error) => {
-                    let path = mappings.first().map_or("", |(path, _)| path);
-                    self.findings.push(Finding::parse(path, &error));
-                }
-            }
-        }
         let mut binaries = Vec::new();
+        let detail = match wanted {
+            Wanted::Files(detail) => Some(detail),
+            Wanted::Functions(look) | Wanted::FunctionsAlone(look) => {
+                if self.used > 0 && !evidence.is_empty() {
+                    let path = mappings.first().map_or("", |(path, _)| path);
+                    match LlvmCoverage::new(&evidence, &options) {
+                        Ok(all) => {
+                            self.findings.extend(told(path, all.findings()));
+                            look(&all)?;
+                        }
+                        Err(error) => self.findings.push(Finding::parse(path, &error)),
+                    }
+                }
+                None
+            }
+        };
         for (group, evidence) in groups.iter().zip(&evidence) {
             let first = group.objects.first().and_then(|index| mappings.get(*index));
             let Some((path, mapping)) = first else {
+                continue;
+            };
+            let name = path.rsplit('/').next().unwrap_or(path).to_owned();
+            let unknown = || Identity::BuildId("00".to_owned());
+            let id = mapping.identity().cloned().unwrap_or_else(unknown);
+            let Some(detail) = detail else {
+                binaries.push((name.clone(), binary(&name, id, group.pieces, Vec::new())));
                 continue;
             };
             let coverage = match LlvmCoverage::new(&[*evidence], &options) {
@@ -256,18 +287,15 @@ impl Measured {
                 }
             };
             self.findings.extend(told(path, coverage.findings()));
-            let name = path.rsplit('/').next().unwrap_or(path).to_owned();
             let kept: Vec<(u32, String)> = coverage
                 .kept_files()
                 .map(|(file, name)| (file, name.to_owned()))
                 .collect();
             let mut files: Vec<File> = kept
                 .iter()
-                .map(|(file, path)| coverage.model(*file, path, &name, Detail::Regions))
+                .map(|(file, path)| coverage.model(*file, path, &name, detail))
                 .collect();
             files.sort_by(|a, b| a.path.cmp(&b.path));
-            let unknown = || Identity::BuildId("00".to_owned());
-            let id = mapping.identity().cloned().unwrap_or_else(unknown);
             binaries.push((name.clone(), binary(&name, id, group.pieces, files)));
         }
         Ok(binaries)

@@ -1,7 +1,7 @@
 //! What to do with each file before any is read as a whole: by its name, or
 //! by its first bytes where the name says nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,7 @@ pub struct Sorted {
 pub fn sort(files: Vec<Source>) -> Sorted {
     let mut sorted = Sorted::default();
     let mut processes: BTreeMap<Writer, Vec<(Source, Written)>> = BTreeMap::new();
+    sorted.findings.extend(killed(&files));
     for source in files {
         match Name::parse(source.name()) {
             Some(Name::Leftover) => {
@@ -75,6 +76,37 @@ pub fn sort(files: Vec<Source>) -> Sorted {
     }
     sorted.bulk.sort_by(|a, b| a.path.cmp(&b.path));
     sorted
+}
+
+/// Processes of a run that left meta-data and no counters. In a plain folder
+/// nothing says that the one and the other are of one process.
+fn killed(files: &[Source]) -> Vec<Finding> {
+    let mut counted = BTreeSet::new();
+    let mut started = BTreeMap::new();
+    for source in files {
+        let name = Name::parse(source.name());
+        let Some(process) = name.as_ref().and_then(|_| source.process()) else {
+            continue;
+        };
+        let process = (process.run, process.process);
+        match name {
+            Some(Name::Meta { .. }) => {
+                started.entry(process).or_insert(source);
+            }
+            Some(Name::Counters { .. } | Name::Live { .. }) => {
+                counted.insert(process);
+            }
+            _ => {}
+        }
+    }
+    let killed = started
+        .iter()
+        .filter(|(process, _)| !counted.contains(*process));
+    let text = "meta-data alone: the process was stopped before it wrote what it did";
+    let finding = |(_, source): (_, &&Source)| about(source, Kind::NoCounters, text);
+    killed
+        .map(|one| finding(one).expected("counters beside it"))
+        .collect()
 }
 
 /// Who wrote counters of Go. A process id alone names no process: in its

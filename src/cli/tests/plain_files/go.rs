@@ -120,6 +120,32 @@ fn what_one_process_wrote_on_its_way_is_not_added_to_what_it_wrote_last() {
     assert_eq!(text(&out), text(&once));
 }
 
+/// Elsewhere nothing says which process meta-data are of; here it is known that
+/// one of two was stopped before it wrote.
+#[test]
+fn a_process_of_a_run_without_counters_is_lost() {
+    let lab = Lab::new();
+    lab.go("once", &["a"]);
+    let meta = files(&lab, "once", "covmeta").remove(0);
+    let counters = files(&lab, "once", "covcounters").remove(0);
+    let folder = |pod: &str| format!("run/evidence/ns/p_{pod}/main/20260101T000000.000Z-0001");
+    for pod in ["good", "killed"] {
+        lab.write(
+            &format!("{}/{meta}", folder(pod)),
+            lab.read(&format!("once/{meta}")),
+        );
+    }
+    lab.write(
+        &format!("{}/{counters}", folder("good")),
+        lab.read(&format!("once/{counters}")),
+    );
+    lab.write("run/run.json", "{}");
+    let (_, said) = lab.expect(4, &["export", "--format", "go-cover", "run"]);
+    assert!(said.contains("p_killed"), "{said}");
+    assert!(said.contains("no-counters"), "{said}");
+    assert!(!said.contains("p_good"), "{said}");
+}
+
 #[test]
 fn sources_of_go_are_found_below_their_root() {
     let lab = Lab::new();
