@@ -144,7 +144,7 @@ impl Plan {
         stores.add(&mut worker.totals, &known, &again, &origin, &mut findings);
         findings.append(&mut worker.findings);
         let used = used + worker.used;
-        let (totals, lost) = sums(worker, &known, &mut findings);
+        let (totals, lost) = sums(worker, &known, jobs, &mut findings);
         let has_counts: BTreeSet<String> = totals
             .sums()
             .filter_map(|sum| meta_of(&sum.shape))
@@ -176,9 +176,14 @@ impl Plan {
 
 /// Brings the sums of all formats together; gives how many files were set
 /// aside on the way.
-fn sums(worker: Worker<'_>, known: &Known, findings: &mut Vec<Finding>) -> (Totals, u64) {
+fn sums(
+    worker: Worker<'_>,
+    known: &Known,
+    jobs: usize,
+    findings: &mut Vec<Finding>,
+) -> (Totals, u64) {
     let mut totals = worker.totals;
-    let aside = worker.raw.finish(&known.limits, &mut totals);
+    let aside = worker.raw.finish(&known.limits, jobs, &mut totals);
     let lost = tell(aside, findings);
     for (hash, sum) in &worker.go {
         if let Some(named) = known.metas.get(hash) {

@@ -5,9 +5,10 @@
 //! build id were damaged where no length could tell, and are set aside.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread::ScopedJoinHandle;
 
 use super::Totals;
-use crate::llvm::profile::{FunctionId, ShapeConflict};
+use crate::llvm::profile::{FunctionId, Profile, ShapeConflict};
 use crate::llvm::raw::Part;
 use crate::llvm::sum::Sum;
 use crate::store::{LlvmShape, Named, Shape, Vector};
@@ -147,32 +148,61 @@ impl RawTotals {
         aside
     }
 
-    /// Brings the sums to others, and tells what was set aside.
-    pub fn finish(mut self, limits: &Limits, into: &mut Totals) -> Vec<SetAside> {
+    /// Brings the sums to others, and tells what was set aside. `threads`
+    /// programs at a time are decoded; their number changes no result.
+    pub fn finish(mut self, limits: &Limits, threads: usize, into: &mut Totals) -> Vec<SetAside> {
         let mut aside = self.settle();
-        for layout in self.by_ids.into_values().flatten() {
-            let Layout {
-                sum,
-                pieces,
-                labels,
-            } = layout;
-            match sum.into_profile(limits) {
-                Ok((profile, conflicts)) => {
-                    into.add_profile(profile, pieces);
-                    aside.extend(conflicts.into_iter().map(|conflict| SetAside::Function {
-                        labels: labels.clone(),
-                        conflict,
-                    }));
+        let mut layouts = self.by_ids.into_values().flatten();
+        loop {
+            let some: Vec<Layout> = layouts.by_ref().take(threads.max(1)).collect();
+            if some.is_empty() {
+                return aside;
+            }
+            for (labels, pieces, decoded) in decode(some, limits) {
+                match decoded {
+                    Ok((profile, conflicts)) => {
+                        into.add_profile(profile, pieces);
+                        aside.extend(conflicts.into_iter().map(|conflict| SetAside::Function {
+                            labels: labels.clone(),
+                            conflict,
+                        }));
+                    }
+                    Err(error) => aside.push(SetAside::Names {
+                        labels,
+                        pieces,
+                        error,
+                    }),
                 }
-                Err(error) => aside.push(SetAside::Names {
-                    labels,
-                    pieces,
-                    error,
-                }),
             }
         }
-        aside
     }
+}
+
+type Decoded = Result<(Profile, Vec<ShapeConflict>), ParseError>;
+
+/// The counts of each layout by function, in the same order.
+fn decode(layouts: Vec<Layout>, limits: &Limits) -> Vec<(BTreeSet<String>, u64, Decoded)> {
+    std::thread::scope(|scope| {
+        let begun: Vec<_> = layouts
+            .into_iter()
+            .map(|layout| {
+                let Layout {
+                    sum,
+                    pieces,
+                    labels,
+                } = layout;
+                let thread = scope.spawn(move || sum.into_profile(limits));
+                (labels, pieces, thread)
+            })
+            .collect();
+        let join = |(labels, pieces, thread): (_, _, ScopedJoinHandle<'_, Decoded>)| {
+            let decoded = thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (labels, pieces, decoded)
+        };
+        begun.into_iter().map(join).collect()
+    })
 }
 
 fn absorb(ours: &mut Vec<Layout>, theirs: Layout) {
