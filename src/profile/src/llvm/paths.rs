@@ -84,8 +84,8 @@ mod tests {
     #[test]
     fn names_are_joined_as_llvm_joins_them() {
         for (directory, name, expected) in [
-            ("/work", "src/main.rs", "/work/src/main.rs"),
-            ("/work/", "./src/../lib.rs", "/work/lib.rs"),
+            ("/built", "src/main.rs", "/built/src/main.rs"),
+            ("/built/", "./src/../lib.rs", "/built/lib.rs"),
             ("/work", "../../../x.c", "/x.c"),
             (
                 "/work",
