@@ -20,6 +20,7 @@ use podcov_profile::llvm::mapping::{Mapping, Paths};
 use podcov_profile::llvm::profile::Profile;
 use podcov_profile::llvm::{indexed, names, object, raw, sum};
 use podcov_profile::merge::Merge;
+use podcov_profile::phases::{Mark, Phases};
 use podcov_profile::store::Store;
 use podcov_profile::{Limits, ParseError, classify, cobertura, elf, lcov, llvm_json};
 use sha2::{Digest, Sha256};
@@ -41,6 +42,7 @@ pub const ENTRIES: &[(&str, Read)] = &[
     ("llvm-text", llvm_text),
     ("mapping", mapping),
     ("names", names_blob),
+    ("phases", phases),
     ("program", program),
     ("raw", raw_profile),
     ("store", stored),
@@ -190,6 +192,26 @@ fn stored_of(bytes: &[u8]) -> Result<(), ParseError> {
     Ok(())
 }
 
+fn phases(bytes: &[u8]) -> Result<(), ParseError> {
+    let result = mark_of(bytes);
+    // Almost no change keeps the checksum; give what is behind it a chance.
+    let whole = &bytes[..bytes.len().saturating_sub(8)];
+    let sound = [whole, &fnv64(whole).to_le_bytes()].concat();
+    let _ = mark_of(&sound);
+    result
+}
+
+fn mark_of(bytes: &[u8]) -> Result<(), ParseError> {
+    let limits = Limits::default();
+    let mark = Mark::read(bytes, &limits)?;
+    let again = Mark::read(&mark.to_bytes(), &limits);
+    assert_eq!(again.as_ref(), Ok(&mark), "what was written can be read");
+    let phases = Phases::new([&mark]);
+    assert!(phases.all().len() <= mark.events.len());
+    let _ = phases.keys(mark.number, "n", None);
+    Ok(())
+}
+
 fn names_blob(bytes: &[u8]) -> Result<(), ParseError> {
     let limits = Limits::default();
     let mut seen = 0;
@@ -291,16 +313,18 @@ fn with_checksum(bytes: &[u8]) -> Option<Vec<u8>> {
         .copy_from_slice(LIVE_META.get(24..40)?);
     let header = u32::from_le_bytes(bytes.get(12..16)?.try_into().ok()?) as usize;
     let end = header.checked_sub(8).filter(|end| *end >= 16)?;
-    let fnv = bytes
-        .get(..end)?
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-        });
+    let fnv = fnv64(bytes.get(..end)?);
     bytes
         .get_mut(end..header)?
         .copy_from_slice(&fnv.to_le_bytes());
     Some(bytes)
+}
+
+/// FNV-1a, as the formats with a checksum use it.
+fn fnv64(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 fn go_text(bytes: &[u8]) -> Result<(), ParseError> {
