@@ -27,6 +27,7 @@ pub(crate) struct StartRecord {
     pub(crate) component: String,
     pub(crate) identity: Option<String>,
     pub(crate) start: Option<String>,
+    pub(crate) phase: Option<String>,
 }
 
 /// `exit.json`, as the launcher writes it.

@@ -188,6 +188,7 @@ impl Rows<'_> {
                 .or_else(name_time)
                 .or_else(seen_start),
             end: exit_end.or_else(|| seen.and_then(|seen| seen.finished.clone())),
+            phase: recorded.start.phase.clone().filter(|name| !name.is_empty()),
             ended,
             fate,
             reason,
@@ -216,6 +217,7 @@ impl Rows<'_> {
             identity: None,
             start: seen.and_then(|seen| seen.started.clone()),
             end: seen.and_then(|seen| seen.finished.clone()),
+            phase: None,
             ended,
             fate: Fate::Missing,
             reason: self.why_missing(pod, container, start),
