@@ -99,6 +99,20 @@ pub enum Command {
     Deploy,
     /// Run the e2e command against the deployed composition
     Test(Test),
+    /// Say that a phase of the suite starts or ends
+    ///
+    /// For the e2e command, or a shell beside it: what the composition's processes count between
+    /// start and end is kept apart, and the report says which lines each phase reached. The command
+    /// returns when the counters have been read. Suites in other languages POST to
+    /// $PODCOV_PHASE_URL/start and /end instead, with the name as the body.
+    #[command(
+        after_help = "Examples:\n  podcov phase start upgrade\n  podcov phase end\n  podcov phase start --kind test --namespace e2e-7 scale_down\n\nExit status: 0 fine · 2 no run is in its test step, or no such phase is open"
+    )]
+    Phase {
+        /// What happens.
+        #[command(subcommand)]
+        phase: Phase,
+    },
     /// Stop the composition, operators last, and wait until its pods are gone
     Stop,
     /// File every incarnation's evidence in the ledger
@@ -249,6 +263,46 @@ pub enum Cluster {
         )]
         args: Vec<OsString>,
     },
+}
+
+/// `podcov phase …`.
+#[derive(Debug, Subcommand)]
+pub enum Phase {
+    /// A phase starts
+    Start {
+        /// Its name
+        name: String,
+        /// A test, or a step beside the tests
+        #[arg(long, value_enum, default_value = "phase")]
+        kind: PhaseKind,
+        /// This namespace is its own: no other phase gets what its pods count
+        #[arg(long, value_name = "NAME")]
+        namespace: Option<String>,
+    },
+    /// A phase ends
+    End {
+        /// Its name; default: the last one that was started
+        name: Option<String>,
+    },
+}
+
+/// Kinds of phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PhaseKind {
+    /// One of the suite's tests.
+    Test,
+    /// A step beside them.
+    Phase,
+}
+
+impl PhaseKind {
+    /// As the recorder reads it.
+    pub fn word(self) -> &'static str {
+        match self {
+            PhaseKind::Test => "test",
+            PhaseKind::Phase => "phase",
+        }
+    }
 }
 
 /// `podcov test`.

@@ -13,8 +13,10 @@ mod exit;
 mod go_profiles;
 mod host;
 mod interrupt;
+mod phases;
 mod print;
 mod program;
+mod recording;
 mod reporting;
 mod run;
 mod session;
@@ -65,6 +67,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Cluster { command } => command::cluster::cluster(global, command)?,
         Command::Deploy => command::single::deploy(global)?,
         Command::Test(args) => command::single::test(global, &args.e2e)?,
+        Command::Phase { phase } => command::phase::phase(global, phase)?,
         Command::Stop => command::single::stop(global)?,
         Command::Collect => command::single::collect(global)?,
         Command::Merge(args) if args.paths.is_empty() => command::single::merge(global, args)?,

@@ -181,6 +181,7 @@ pub struct Phases {
     all: Vec<Phase>,
     /// Which were open before the mark of a number, since the one before it.
     open: BTreeMap<u32, BTreeSet<usize>>,
+    left_open: Vec<usize>,
 }
 
 impl Phases {
@@ -222,6 +223,7 @@ impl Phases {
                 }
             }
         }
+        phases.left_open = open.keys().copied().collect();
         for (index, since) in open {
             phases.all[index].windows.push((since, last));
         }
@@ -264,6 +266,11 @@ impl Phases {
     /// The phases, in the order they were first heard of.
     pub fn all(&self) -> &[Phase] {
         &self.all
+    }
+
+    /// Those that nobody ended.
+    pub fn left_open(&self) -> impl Iterator<Item = &Phase> {
+        self.left_open.iter().map(|index| &self.all[*index])
     }
 
     /// Whose the counts are that a process had between the mark `number` and

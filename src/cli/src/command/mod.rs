@@ -10,6 +10,7 @@ pub mod import;
 pub mod init;
 pub mod inspect;
 pub mod merge;
+pub mod phase;
 pub mod show;
 pub mod single;
 pub mod summary;

@@ -236,6 +236,11 @@ pub struct E2e {
     /// Variables for it.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Whose output tells which test runs, so that the report says which lines
+    /// each test reached. `auto` (default) knows the runners by what they
+    /// write; `off` records only what the suite says itself (`podcov phase`).
+    #[serde(default)]
+    pub phases: RunnerName,
     /// How long it may take. Default: `30m`.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
@@ -317,6 +322,9 @@ words!(
 words!(
     /// What makes images.
     BuilderName { #[default] Podcov, Docker, Podman, Buildah });
+words!(
+    /// Runners whose output is understood.
+    RunnerName { #[default] Auto, Off, CargoTest, Nextest, GoTest, Ginkgo, Pytest, Tap });
 words!(
     /// Where a cluster comes from.
     Provider { #[default] Auto, Embedded, Kind, Existing });
