@@ -5,6 +5,7 @@
 
 mod answers;
 mod bench;
+mod bench_phases;
 mod corpus;
 mod counts;
 mod differential;

@@ -149,7 +149,7 @@ pub enum Command {
     Show(Show),
     /// Print what profiles covered, a line a file
     #[command(
-        after_help = "Examples:\n  podcov summary --object target/debug/server *.profraw\n  podcov summary --format json covdata/ | jq .total.lines"
+        after_help = "Examples:\n  podcov summary --object target/debug/server *.profraw\n  podcov summary --format json covdata/ | jq .total.lines\n  podcov summary --tests profiles/20260824T101500Z-3f2a\n  podcov summary --tests --line src/reconcile.rs:120 profiles/20260824T101500Z-3f2a"
     )]
     Summary(Summary),
     /// Say what B covers and A does not, and the other way round
@@ -501,6 +501,12 @@ pub struct Summary {
     /// Also a line for each function
     #[arg(long)]
     pub functions: bool,
+    /// Instead, a line for each test and phase of runs: what it reached, and what nothing else did
+    #[arg(long, conflicts_with = "functions")]
+    pub tests: bool,
+    /// With --tests: only those that reached this line, as FILE:NUMBER
+    #[arg(long, value_name = "LINE", requires = "tests", value_parser = file_and_line)]
+    pub line: Option<(String, u32)>,
     /// How to read what is named.
     #[command(flatten)]
     pub reading: Reading,
@@ -510,6 +516,12 @@ pub struct Summary {
     /// Profiles, counters, reports, podcov files, or folders of them; `-` is stdin
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+fn file_and_line(text: &str) -> Result<(String, u32), String> {
+    let parts = text.rsplit_once(':');
+    let parsed = parts.and_then(|(file, line)| Some((file.to_owned(), line.parse().ok()?)));
+    parsed.ok_or_else(|| format!("expected FILE:NUMBER, found `{text}`"))
 }
 
 /// `podcov diff`.

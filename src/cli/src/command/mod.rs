@@ -14,3 +14,4 @@ pub mod phase;
 pub mod show;
 pub mod single;
 pub mod summary;
+pub mod tests;

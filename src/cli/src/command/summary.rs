@@ -39,6 +39,9 @@ struct Build {
 
 /// Runs the command.
 pub fn summary(global: &Global, args: &Summary) -> Result<Exit, Failure> {
+    if args.tests {
+        return super::tests::tests(args);
+    }
     let measured = measured(
         &args.paths,
         &args.reading,

@@ -90,14 +90,14 @@ impl Reader {
         words: impl IntoIterator<Item = &'w str>,
         threads: Option<&str>,
     ) -> Reader {
-        let words: Vec<&str> = words.into_iter().collect();
+        // A command for a shell has all of them in one word.
+        let words = words.into_iter().flat_map(str::split_whitespace);
+        let words: Vec<&str> = words.collect();
         let is_one = |word: &&str| *word == "--test-threads=1";
-        let pair = |pair: &[&str]| pair == ["--test-threads", "1"];
         Reader {
             runner,
-            is_serial: words.iter().any(|word| is_one(&word))
-                || words.windows(2).any(pair)
-                || words.iter().any(|word| word.contains("--test-threads=1"))
+            is_serial: words.iter().any(is_one)
+                || words.windows(2).any(|two| two == ["--test-threads", "1"])
                 || threads == Some("1"),
             ..Reader::default()
         }
@@ -339,4 +339,169 @@ fn pytest_line(line: &str) -> Option<Said<'_>> {
     name.contains("::")
         .then(|| ends(name.trim(), outcome(word).flatten(), Ran::Alone))
         .filter(|_| outcome(word).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each thing said in a line of its own: `+` starts, `-` ends, `…` pauses,
+    /// `>` goes on, with how the time of a test is known.
+    fn said(mut reader: Reader, output: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        for line in output.lines() {
+            all.extend(reader.read(line).map(|said| match said {
+                Said::Total(number) => format!("{number}"),
+                Said::Starts(name) => format!("+ {name}"),
+                Said::Pauses(name) => format!("… {name}"),
+                Said::Continues(name) => format!("> {name}"),
+                Said::Ends { name, passed, ran } => format!("- {name} {passed:?} {ran:?}"),
+            }));
+        }
+        all
+    }
+
+    fn auto(output: &str) -> Vec<String> {
+        said(Reader::default(), output)
+    }
+
+    #[test]
+    fn cargo_test_tells_ends_and_with_one_thread_also_starts() {
+        let output = "running 3 tests\ntest a::b ... ok\ntest c - should panic ... FAILED\n\
+                      test d ... ignored, no cluster\ntest result: FAILED. 1 passed\n";
+        let parallel = [
+            "3",
+            "- a::b Some(true) Unknown",
+            "- c - should panic Some(false) Unknown",
+            "- d None Unknown",
+        ];
+        assert_eq!(auto(output), parallel);
+        let words = ["cargo", "test", "--", "--test-threads=1"];
+        let serial = said(Reader::new(RunnerName::Auto, words, None), output);
+        assert_eq!(serial[1], "- a::b Some(true) Alone");
+        let many = ["sh", "-c", "cargo test -- --test-threads=16"];
+        let many = said(Reader::new(RunnerName::Auto, many, None), output);
+        assert_eq!(many, parallel);
+        let by_variable = Reader::new(RunnerName::CargoTest, ["cargo", "test"], Some("1"));
+        assert_eq!(said(by_variable, output), serial);
+    }
+
+    #[test]
+    fn nextest_tells_how_long_each_took() {
+        let output = "    Starting 2 tests across 1 binary\n        PASS [   0.105s] (1/2) e2e::e2e scaling\n\
+                      \x20       FAIL [   2.000s] (2/2) e2e::e2e tls\n";
+        let all = [
+            "2",
+            "- scaling Some(true) For(105ms)",
+            "- tls Some(false) For(2s)",
+        ];
+        assert_eq!(auto(output), all);
+    }
+
+    #[test]
+    fn go_test_tells_pauses() {
+        let output = "=== RUN   TestA\n=== PAUSE TestA\n=== RUN   TestB\n=== RUN   TestB/x\n\
+                      --- PASS: TestB (0.00s)\n    --- PASS: TestB/x (0.00s)\n=== CONT  TestA\n\
+                      --- SKIP: TestA (0.01s)\nok  \texample.org/x\t0.1s\n";
+        let all = [
+            "+ TestA",
+            "… TestA",
+            "+ TestB",
+            "+ TestB/x",
+            "- TestB Some(true) Unknown",
+            "- TestB/x Some(true) Unknown",
+            "> TestA",
+            "- TestA None Unknown",
+        ];
+        assert_eq!(auto(output), all);
+    }
+
+    #[test]
+    fn go_test_json_names_the_package_where_there_are_several() {
+        let line = |action, package, test| {
+            format!("{{\"Time\":\"t\",\"Action\":\"{action}\",\"Package\":\"{package}\"{test}}}\n")
+        };
+        let test = ",\"Test\":\"TestA\"";
+        let output = line("start", "x", "")
+            + &line("run", "x", test)
+            + &line("run", "y", test)
+            + &line(
+                "output",
+                "x",
+                ",\"Test\":\"TestA\",\"Output\":\"=== RUN   TestZ\\n\"",
+            )
+            + &line("fail", "y", test)
+            + &line("pass", "x", test);
+        let all = [
+            "+ TestA",
+            "+ y TestA",
+            "- y TestA Some(false) Unknown",
+            "- TestA Some(true) Unknown",
+        ];
+        assert_eq!(auto(&output), all);
+    }
+
+    /// As ginkgo 2.2x wrote it, below `go test -v`.
+    #[test]
+    fn ginkgo_tells_specs_within_their_go_test() {
+        let rule = "------------------------------\n";
+        let output = format!(
+            "=== RUN   TestG\nRunning Suite: G Suite - /g\n=======\n\nWill run 3 of 4 specs\n{rule}\
+             Books long is a novel\n/g/g_test.go:15\n  STEP: opening @ 11/25/26\n  hello\n\
+             • [0.000 seconds]\n{rule}Books long fails\n/g/g_test.go:16\n  STEP: opening\n\
+             • [FAILED] [0.000 seconds]\nBooks long [It] fails\n/g/g_test.go:16\n\n\
+             \x20 [FAILED] Expected\n{rule}P [PENDING]\nBooks long pends\n/g/g_test.go:17\n{rule}\
+             Books long skips\n/g/g_test.go:18\n  [SKIPPED] in [It]\nS [SKIPPED] [0.000 seconds]\n\
+             Books long [It] skips\n/g/g_test.go:18\n{rule}\nSummarizing 1 Failure:\n\
+             --- FAIL: TestG (0.00s)\n"
+        );
+        let all = [
+            "+ TestG",
+            "+ TestG/Books long is a novel",
+            "- TestG/Books long is a novel Some(true) Unknown",
+            "+ TestG/Books long fails",
+            "- TestG/Books long fails Some(false) Unknown",
+            "+ TestG/Books long skips",
+            "- TestG/Books long skips None Unknown",
+            "- TestG Some(false) Unknown",
+        ];
+        assert_eq!(auto(&output), all);
+    }
+
+    /// As pytest 9 wrote it.
+    #[test]
+    fn pytest_tells_ends_one_by_one_or_of_several_workers() {
+        let output = "collecting ... collected 3 items\n\n\
+                      t_test.py::test_a PASSED                         [ 33%]\n\
+                      t_test.py::test_b[x y] FAILED                    [ 66%]\n\
+                      t_test.py::test_c SKIPPED (no)                   [100%]\n\
+                      FAILED t_test.py::test_b - assert 0\n\
+                      [gw0] [ 50%] PASSED t_test.py::test_d \n";
+        let all = [
+            "3",
+            "- t_test.py::test_a Some(true) Alone",
+            "- t_test.py::test_b[x y] Some(false) Alone",
+            "- t_test.py::test_c None Alone",
+            "- t_test.py::test_d Some(true) Unknown",
+        ];
+        assert_eq!(auto(output), all);
+    }
+
+    #[test]
+    fn tap_is_known_by_its_plan() {
+        let output = "ok 1 - not yet\n1..3\nok 1 - a b\nnot ok 2 c\nok 3 - d # SKIP no\n# ok 4\n";
+        let all = [
+            "3",
+            "- a b Some(true) Alone",
+            "- c Some(false) Alone",
+            "- d None Alone",
+        ];
+        assert_eq!(auto(output), all);
+    }
+
+    #[test]
+    fn a_runner_that_is_named_is_the_only_one() {
+        let reader = Reader::new(RunnerName::Pytest, ["pytest"], None);
+        assert_eq!(said(reader, "=== RUN   TestA\ntest a ... ok\n"), [""; 0]);
+    }
 }
