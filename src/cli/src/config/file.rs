@@ -225,7 +225,7 @@ pub struct Deploy {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct E2e {
-    /// Program and arguments. It finds `KUBECONFIG`, and on `PATH` a `kubectl`
+    /// Program and arguments. It finds `KUBECONFIG`, and on `PATH` a `kubectl`, this `podcov`
     /// and the measured clients.
     #[serde(default)]
     pub command: Vec<String>,
