@@ -325,3 +325,72 @@ fn what_makes_no_sense_is_refused_and_the_rest_goes_on() {
     assert_eq!(record["phases"][0]["name"], "a");
     assert!(!dir.path().join("run/phases/recorder.json").exists());
 }
+
+/// Asks the Go server for a word in each test; its counters need up to a
+/// second to be on disk where they are written by a ticker.
+const GO_SUITE: &str = r#"
+set -eu
+"$SERVER" "$SOCKET" &
+server=$!
+trap 'kill -9 $server' EXIT
+while ! [ -S "$SOCKET" ]; do sleep 0.05; done
+ask() { python3 -c '
+import socket, sys
+stream = socket.socket(socket.AF_UNIX)
+stream.connect(sys.argv[1])
+stream.sendall(sys.argv[2].encode() + b"\n")
+assert stream.makefile().readline().strip() == sys.argv[2]' "$SOCKET" "$1"; }
+sleep 2.5
+for word in red green blue green; do
+    "$PODCOV" phase start --kind test "$word"
+    ask "$word"
+    sleep 2.5
+    "$PODCOV" phase end
+done
+"#;
+
+#[test]
+fn what_a_go_process_counts_is_told_apart_while_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("go.mod", "module example.org/goserver\n\ngo 1.24\n");
+    write("main.go", include_str!("phases/server.go.txt"));
+    let podcov = env!("CARGO_BIN_EXE_podcov");
+    let build = "eval \"$(\"$PODCOV\" env --language go)\" && go build -o goserver .";
+    let mut shell = Command::new("sh");
+    shell
+        .current_dir(dir.path())
+        .args(["-ec", build])
+        .env("PODCOV", podcov)
+        .env_remove("GOFLAGS");
+    assert!(shell.status().unwrap().success(), "{shell:?}");
+    let mut exec = Command::new(podcov);
+    exec.current_dir(dir.path())
+        .args(["exec", "--evidence", "run", "--source-root", "."])
+        .args(["--object", "goserver", "--", "sh", "-c", GO_SUITE])
+        .env("SERVER", dir.path().join("goserver"))
+        .env("SOCKET", dir.path().join("socket"))
+        .env("PODCOV", podcov)
+        .env_remove("GOCOVERDIR");
+    let output = exec.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let reach = reach(&dir.path().join("run"));
+    let source = include_str!("phases/server.go.txt");
+    let line = |text: &str| {
+        let found = source.lines().position(|line| line.contains(text));
+        ("main.go".to_owned(), found.unwrap() as u64 + 1)
+    };
+    for test in ["red", "green", "blue"] {
+        let lines = &reach[&format!("test/{test}")];
+        for word in ["red", "green", "blue"] {
+            let is_there = lines.contains(&line(&format!("func {word}()")));
+            assert_eq!(is_there, word == test, "{test}: {lines:?}");
+        }
+        assert!(lines.contains(&line("Fprintln")), "{test}: {lines:?}");
+        assert!(!lines.contains(&line("net.Listen")), "{test}: {lines:?}");
+    }
+    let outside = &reach["test-outside"];
+    assert!(outside.contains(&line("net.Listen")), "{outside:?}");
+    assert!(!outside.contains(&line("func red()")), "{outside:?}");
+}
