@@ -13,6 +13,7 @@ use serde::Deserialize;
 use walkdir::WalkDir;
 
 use crate::error::AtPath;
+use crate::go::overlay::Counting;
 use crate::keep::{Keep, Snapshot};
 use crate::program::{self, Program};
 use crate::{Context, Error, git, go};
@@ -80,6 +81,7 @@ pub fn bundle(binaries: &[PathBuf], foreign: &Foreign, ctx: &Context) -> Result<
             sha256,
             arch: program.arch.clone(),
             mode: Mode::AtExit,
+            interval_ms: None,
         };
         if language == Language::Rust {
             // With no symbols left nobody can tell. A program without
@@ -182,11 +184,13 @@ fn go_facts(
         binary.identity = go::identify(&absolute, keep, ctx)?;
     }
     let is_test = holds(b"testing/internal/testdeps.");
-    binary.mode = match (is_test, hooked) {
-        (true, _) => Mode::TestMain,
-        (false, true) => Mode::Snapshots,
-        (false, false) => Mode::AtExit,
+    let counting = match (holds(b"/covlive."), hooked) {
+        (true, _) => Counting::Continuous,
+        // Its text tells only what the mark of its evidence would.
+        (false, true) if holds(b"ticker.json") => Counting::Ticker,
+        (false, _) => Counting::AtExit,
     };
+    (binary.mode, binary.interval_ms) = counting.mode(is_test);
     let build_id = program.go_build_id.clone();
     if is_test {
         binary

@@ -529,6 +529,9 @@ pub struct Env {
     /// Link dynamically, as your build does by default; else a static program comes out
     #[arg(long)]
     pub dynamic: bool,
+    /// Write counters only when the program ends by itself; else a kill loses none
+    #[arg(long)]
+    pub at_exit: bool,
     /// Rust: count only these crates; default: the members of the workspace
     #[arg(long = "crate", value_name = "NAME")]
     pub crates: Vec<String>,

@@ -2,6 +2,7 @@
 
 use crate::error::{Kind, ParseError};
 use crate::go::counters::CounterFile;
+use crate::go::live::{self, Live};
 use crate::go::{files, text};
 use crate::ledger::Format;
 use crate::llvm::{indexed, raw, text as proftext};
@@ -18,6 +19,8 @@ pub struct Classified {
     /// Why it cannot be counted.
     pub problem: Option<Problem>,
 }
+
+const LEFTOVER: &str = "the process was stopped while it wrote this file";
 
 /// Why a file cannot be counted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +105,16 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
             Err(error) => classified(format, vec![], Some(error.into())),
         };
     }
+    if live::is_live(bytes) {
+        return match Live::parse(bytes) {
+            Ok(live) => {
+                let identities = live.identity().into_iter().collect();
+                let problem = live_name_problem(go_name.as_ref(), &live);
+                classified(Format::Covlive, identities, problem)
+            }
+            Err(error) => classified(Format::Covlive, vec![], Some(error.into())),
+        };
+    }
     if text::is_text(bytes) {
         let problem = text::Profile::parse(bytes).err().map(Problem::from);
         return classified(Format::Gotext, vec![], problem);
@@ -111,6 +124,22 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
         _ => format!("no {} file by its content", word(promised)),
     };
     classified(promised, vec![], Some(Problem::Damaged(problem)))
+}
+
+/// The name of a mapped file says which process it is of, and so which other
+/// files hold the same counts.
+fn live_name_problem(name: Option<&files::Name>, live: &Live<'_>) -> Option<Problem> {
+    let text = match name {
+        Some(files::Name::Leftover) => LEFTOVER.to_owned(),
+        Some(files::Name::Live { pid, nanos }) if (*pid, *nanos) == (live.pid, live.started) => {
+            return None;
+        }
+        _ => format!(
+            "the file's name does not fit its content, which is of process {} of {}",
+            live.pid, live.started
+        ),
+    };
+    Some(Problem::Damaged(text))
 }
 
 /// Reads counters to their last byte, and keeps none.
@@ -153,8 +182,7 @@ fn name_problem(
 ) -> Option<Problem> {
     let fits = match name {
         Some(files::Name::Leftover) => {
-            let text = "the process was stopped while it wrote this file";
-            return Some(Problem::Damaged(text.to_owned()));
+            return Some(Problem::Damaged(LEFTOVER.to_owned()));
         }
         Some(name @ files::Name::Meta { .. }) => {
             format == Format::Covmeta && name.identity().as_ref() == Some(identity)
@@ -171,9 +199,10 @@ fn name_problem(
 fn promised(name: &str) -> Format {
     let go = name.strip_prefix("tmp.").unwrap_or(name);
     match name {
-        "start.json" | "exit.json" => Format::Record,
+        "start.json" | "exit.json" | "ticker.json" => Format::Record,
         _ if go.starts_with("covmeta.") => Format::Covmeta,
         _ if go.starts_with("covcounters.") => Format::Covcounters,
+        _ if go.starts_with("covlive.") => Format::Covlive,
         _ if name.ends_with(".profraw") => Format::Profraw,
         _ if name.ends_with(".profdata") || name.ends_with(".proftext") => Format::Profdata,
         _ if name.ends_with(".out") || name.ends_with(".cov") => Format::Gotext,
@@ -187,6 +216,7 @@ fn word(format: Format) -> &'static str {
         Format::Profdata => "profdata",
         Format::Covmeta => "covmeta",
         Format::Covcounters => "covcounters",
+        Format::Covlive => "covlive",
         Format::Gotext => "Go text profile",
         Format::Record => "record",
         Format::Unknown => "known",

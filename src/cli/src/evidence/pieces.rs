@@ -13,7 +13,7 @@ use podcov_profile::merge::{Placement, RawTotals, of_profile, of_text};
 use podcov_profile::store::{Named, Vector};
 use podcov_profile::{Identity, ParseError};
 
-use super::worker::{Known, no_profile, refused};
+use super::worker::{Known, build_of, no_profile, refused};
 
 /// Takes files apart; keeps what profiles of one program share.
 pub struct Pieces<'k> {
@@ -60,7 +60,9 @@ impl<'k> Pieces<'k> {
         }
         if is_live(bytes) {
             let live = Live::parse(bytes).map_err(parse)?;
-            return self.go(path, &live.hash, |sum| sum.add_live(&live).map(|_| ()));
+            return self.go(path, build_of(path, &live)?, |sum| {
+                sum.add_live(&live).map(|_| ())
+            });
         }
         if indexed::is_indexed(bytes) {
             let read = indexed::read(bytes, &known.limits).map_err(parse)?;

@@ -117,6 +117,17 @@ impl Known {
     }
 }
 
+/// The hash of the meta-data that a mapped file's counters are read by.
+pub fn build_of<'l>(path: &str, live: &'l Live<'_>) -> Result<&'l str, Finding> {
+    live.hash.as_deref().ok_or_else(|| {
+        let build = live.identity().map(|id| format!(" of {id}"));
+        let build = build.unwrap_or_default();
+        let text = format!("a process{build} that ended before it could say its meta-data");
+        Finding::new(Kind::NoMeta, path, text)
+            .expected("`podcov merge` of its run, whose bundle knows the build")
+    })
+}
+
 /// Why counters were not added.
 pub fn refused(path: &str, error: &Refused) -> Finding {
     match error {
@@ -188,7 +199,7 @@ impl<'k> Worker<'k> {
             sum.add_file(&file).map_err(|error| refused(path, &error))?;
         } else if is_live(bytes) {
             let live = Live::parse(bytes).map_err(parse)?;
-            let sum = self.sum(path, &live.hash)?;
+            let sum = self.sum(path, build_of(path, &live)?)?;
             sum.add_live(&live).map_err(|error| refused(path, &error))?;
         } else if indexed::is_indexed(bytes) {
             let read = indexed::read(bytes, &self.known.limits).map_err(parse)?;

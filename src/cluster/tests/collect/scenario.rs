@@ -58,6 +58,7 @@ fn bundle(component: &str, language: Language, identity: Identity) -> Bundle {
             sha256: String::new(),
             arch: "x86_64".into(),
             mode: Mode::Continuous,
+            interval_ms: None,
         }],
         toolchain: String::new(),
         llvm_major: None,
