@@ -30,6 +30,7 @@ use crate::ui::{count, human_bytes, human_time};
 mod component;
 mod suite;
 
+pub use component::build_component;
 pub use suite::test;
 
 /// The first line of a run.
@@ -226,12 +227,12 @@ pub fn load_images(
     loaded.or_exit(Exit::Cluster)
 }
 
-/// Renders the overlay of the run.
-pub fn overlay(
+/// What the overlay of the run goes on top of, and what it is to do.
+pub fn overlay_of(
     session: &Session,
     cluster: &dyn Cluster,
     bundles: &[Bundle],
-) -> Result<Rendered, Failure> {
+) -> Result<(Base, overlay::Spec), Failure> {
     let config = &session.config;
     let typed = &config.file.deploy;
     let base = match &typed.kustomization {
@@ -280,6 +281,16 @@ pub fn overlay(
     let on_nodes = cluster.evidence().on_nodes.display().to_string();
     let mut spec = overlay::Spec::new(session.run.id(), on_nodes, components);
     spec.relax_pod_security = cluster.provider() != Provider::Existing;
+    Ok((base, spec))
+}
+
+/// Renders the overlay of the run.
+pub fn overlay(
+    session: &Session,
+    cluster: &dyn Cluster,
+    bundles: &[Bundle],
+) -> Result<Rendered, Failure> {
+    let (base, spec) = overlay_of(session, cluster, bundles)?;
     let step = session.ui.step("overlay", "rendering");
     let kubectl = cluster.kubectl().or_exit(Exit::Cluster)?;
     let out = session.run.path.join("overlay");
@@ -295,16 +306,26 @@ pub fn overlay(
     for warning in &rendered.warnings {
         session.ui.say(format!("  ! {warning}"));
     }
+    check_programs(session, bundles, &rendered)?;
+    Ok(rendered)
+}
+
+/// Fails where the manifests start what the profile images do not have.
+pub fn check_programs(
+    session: &Session,
+    bundles: &[Bundle],
+    rendered: &Rendered,
+) -> Result<(), Failure> {
     for patched in &rendered.patched {
         let bundle = bundles.iter().find(|b| b.component == patched.component);
         let image = bundle.and_then(|bundle| bundle.image.as_ref());
-        let mut components = config.file.components.iter();
+        let mut components = session.config.file.components.iter();
         let component = components.find(|c| c.name.get_ref() == &patched.component);
         if let (Some(image), Some(component)) = (image, component) {
             crate::program::check(component, &image.entrypoint, patched)?;
         }
     }
-    Ok(rendered)
+    Ok(())
 }
 
 /// The cluster as the collector talks to it.
@@ -315,12 +336,8 @@ pub fn target(session: &Session, cluster: &dyn Cluster) -> Target {
     }
 }
 
-/// Begins the watch over the composition's pods.
-pub fn watch(
-    session: &Session,
-    cluster: &dyn Cluster,
-    bundles: &[Bundle],
-) -> Result<Watcher, Failure> {
+/// The components, and how their pods are recognised.
+pub fn watched(session: &Session, bundles: &[Bundle]) -> Vec<Watched> {
     let watched = session.config.file.components.iter().map(|component| {
         let name = component.name.get_ref();
         let bundle = bundles.iter().find(|bundle| &bundle.component == name);
@@ -338,11 +355,20 @@ pub fn watch(
                 .collect(),
         }
     });
+    watched.collect()
+}
+
+/// Begins the watch over the composition's pods.
+pub fn watch(
+    session: &Session,
+    cluster: &dyn Cluster,
+    bundles: &[Bundle],
+) -> Result<Watcher, Failure> {
     let progress: Arc<dyn Progress> = session.ui.clone();
     Watcher::start(
         &target(session, cluster),
         &session.run.id(),
-        watched.collect(),
+        watched(session, bundles),
         progress,
         &session.cancel,
     )

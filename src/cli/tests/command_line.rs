@@ -71,6 +71,85 @@ fn a_step_without_the_one_before_says_which_to_run() {
     );
 }
 
+/// `podcov doctor` on programs of either kind, and one that is tried.
+#[test]
+fn doctor_says_what_would_lose_evidence() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    write(
+        root,
+        "server.rs",
+        "fn main() {\n    loop {\n        std::thread::sleep(std::time::Duration::from_millis(5));\n    }\n}\n",
+    );
+    let build = |name: &str, flags: &[&str]| {
+        let built = Command::new("rustc")
+            .current_dir(root)
+            .args(["--edition", "2024", "-o", name, "server.rs"])
+            .args(flags)
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", text(&built.stderr));
+    };
+    let id = "link-arg=-Wl,--build-id=sha1";
+    let kept = "llvm-args=-runtime-counter-relocation";
+    build("plain", &[]);
+    build("exit", &["-Cinstrument-coverage", "-C", id]);
+    build("kept", &["-Cinstrument-coverage", "-C", id, "-C", kept]);
+    let doctor = |status: i32, args: &[&str]| {
+        let output = podcov(root, &[&["doctor"], args].concat());
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "{args:?}: {stdout}{stderr}"
+        );
+        (stdout, stderr)
+    };
+    let (stdout, stderr) = doctor(4, &["plain"]);
+    assert!(stdout.contains("✗ a program without coverage"), "{stdout}");
+    assert!(
+        stdout.contains("→ build it with the variables of `podcov env"),
+        "{stdout}"
+    );
+    assert!(
+        stderr.contains("1 of 1 check would lose evidence"),
+        "{stderr}"
+    );
+    let (stdout, _) = doctor(0, &["kept", "exit"]);
+    assert!(
+        stdout.contains("✓ LLVM counters, in a file while it runs"),
+        "{stdout}"
+    );
+    assert!(
+        stdout.contains("! LLVM counters that are written when it ends by itself"),
+        "{stdout}"
+    );
+
+    // Neither has a handler for SIGTERM: one loses nothing by it, the other all.
+    let (stdout, _) = doctor(0, &["--for", "1s", "--", "./kept"]);
+    assert!(
+        stdout.contains("✓ while it runs, counts are on the disk (1 file)"),
+        "{stdout}"
+    );
+    assert!(
+        stdout.contains("after SIGTERM, which it has no handler for"),
+        "{stdout}"
+    );
+    assert!(stdout.contains("✓ it left counts (1 file)"), "{stdout}");
+    let (stdout, _) = doctor(4, &["--for", "1s", "--format", "json", "--", "./exit"]);
+    let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let checks = answer["checks"].as_array().unwrap();
+    let bad: Vec<_> = checks
+        .iter()
+        .filter(|check| check["level"] == "bad")
+        .collect();
+    assert!(
+        !bad.is_empty() && bad.iter().all(|check| check["remedy"].is_string()),
+        "{stdout}"
+    );
+    doctor(2, &["--", "./nowhere"]);
+}
+
 /// `podcov env`, the user's own cargo build, then `podcov exec` twice into one
 /// folder: counts add up, the command's exit status is kept.
 #[test]
