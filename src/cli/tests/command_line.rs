@@ -258,3 +258,56 @@ fn init_describes_a_cargo_package() {
         "an existing file was overwritten"
     );
 }
+
+const RUN: &str = "20260101-000000-aaaa";
+
+#[test]
+fn an_id_that_a_run_has_is_not_given_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "podcov.toml",
+        "[composition]\nname = \"x\"\n[[component]]\nname = \"x\"\nlanguage = \"go\"\n",
+    );
+    write(dir.path(), &format!("profiles/{RUN}/ledger.json"), "{}");
+    let output = podcov(dir.path(), &["build", "--run", RUN]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("already") && said.contains("help:"), "{said}");
+}
+
+#[test]
+fn nobody_touches_a_cluster_that_a_run_in_another_folder_uses() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "podcov.toml",
+        "[composition]\nname = \"in-use\"\n[cluster]\nprovider = \"embedded\"\n\
+         [[component]]\nname = \"x\"\nlanguage = \"go\"\n",
+    );
+    write(dir.path(), &format!("profiles/{RUN}/run.json"), "{}");
+    let lock = "cache/podcov/in-use/in-use/.lock";
+    write(
+        dir.path(),
+        lock,
+        r#"{"pid": 7, "run": "theirs", "since": "then"}"#,
+    );
+    let held = std::fs::File::open(dir.path().join(lock)).unwrap();
+    held.lock().unwrap();
+    for command in [
+        &["cluster", "down"] as &[&str],
+        &["deploy"],
+        &["test"],
+        &["stop"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_podcov"))
+            .current_dir(dir.path())
+            .args(command)
+            .env("XDG_CACHE_HOME", dir.path().join("cache"))
+            .output()
+            .unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
+        assert!(said.contains("run theirs"), "{command:?}: {said}");
+    }
+}

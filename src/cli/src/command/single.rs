@@ -55,6 +55,7 @@ pub fn overlay(global: &Global) -> Result<Exit, Failure> {
 /// `podcov deploy`.
 pub fn deploy(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
+    let _alone = session.hold_cluster()?;
     let bundles = session.bundles()?;
     let cluster = steps::cluster_there(&session)?;
     let rendered: Rendered = steps::overlay(&session, cluster.as_ref(), &bundles)?;
@@ -68,6 +69,7 @@ pub fn deploy(global: &Global) -> Result<Exit, Failure> {
 /// `podcov test`.
 pub fn test(global: &Global, e2e: &[OsString]) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
+    let _alone = session.hold_cluster()?;
     let bundles = session.bundles()?;
     let cluster = steps::cluster_there(&session)?;
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
@@ -92,6 +94,7 @@ pub fn test(global: &Global, e2e: &[OsString]) -> Result<Exit, Failure> {
 /// `podcov stop`.
 pub fn stop(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
+    let _alone = session.hold_cluster()?;
     let bundles = session.bundles()?;
     let cluster = steps::cluster_there(&session)?;
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
