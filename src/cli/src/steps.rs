@@ -446,6 +446,11 @@ pub fn collect(
     let collected = collect::collect(&gather);
     match &collected {
         Ok(ledger) => {
+            let of_others = ledger.findings.iter().filter(|f| f.kind == "stale");
+            if let Some(first) = of_others.clone().next() {
+                let number = count(of_others.count(), "folder");
+                step.note(&format!("{number} of other runs: {}", first.text));
+            }
             let lost = ledger.lost().count();
             let fates = ledger.fates();
             let good = fates.get(&Fate::Collected).copied().unwrap_or(0);
@@ -494,7 +499,8 @@ pub fn merge(
         },
     };
     let merged = podcov_merge::merge(job, &step, cancel);
-    step.end_with(&merged, |coverage| {
+    let refused = ledger.file_fates().remove(&Fate::Rejected).unwrap_or(0);
+    let about = |coverage: &Coverage| {
         let binaries: Vec<_> = coverage
             .components
             .iter()
@@ -503,9 +509,18 @@ pub fn merge(
         let profiles: u64 = binaries.iter().map(|binary| binary.profiles).sum();
         let profiles = count(usize::try_from(profiles).unwrap_or(usize::MAX), "profile");
         format!("{profiles}, {}", count(binaries.len(), "build"))
-    });
+    };
+    match &merged {
+        Ok(coverage) if refused > 0 => step.warn(format!(
+            "{}; {} refused, see ledger.json",
+            about(coverage),
+            count(refused, "file")
+        )),
+        merged => step.end_with(merged, about),
+    }
     let coverage = merged.or_exit(Exit::Fault)?;
     write_json_atomic(&session.run.ledger_json(), ledger).or_exit(Exit::Fault)?;
+    crate::merged::seal(session)?;
     Ok(coverage)
 }
 
