@@ -47,9 +47,10 @@ pub fn headline(session: &Session) {
     ));
 }
 
-/// Makes sure that what the later steps need is on this machine, so that
-/// nobody waits ten minutes to hear that it is not.
+/// Makes sure that what the later steps need is in the configuration and on
+/// this machine, so that nobody waits ten minutes to hear that it is not.
 pub fn prepare(session: &Session, backend: Backend) -> Result<(), Failure> {
+    base(session)?;
     let step = session.ui.step("prepare", "");
     let components = &session.config.file.components;
     let of = |language| components.iter().filter(move |c| c.language == language);
@@ -226,6 +227,26 @@ pub fn load_images(
     loaded.or_exit(Exit::Cluster)
 }
 
+/// What the user deploys.
+fn base(session: &Session) -> Result<Base, Failure> {
+    let config = &session.config;
+    let typed = &config.file.deploy;
+    match &typed.kustomization {
+        Some(dir) => Ok(Base::Kustomization(config.path(dir.get_ref()))),
+        None if typed.manifests.is_empty() => {
+            Err(Failure::new(Exit::Usage, "there is nothing to deploy")
+                .help("name `kustomization` or `manifests` in [deploy] of podcov.toml"))
+        }
+        None => Ok(Base::Manifests(
+            typed
+                .manifests
+                .iter()
+                .map(|path| config.path(path.get_ref()))
+                .collect(),
+        )),
+    }
+}
+
 /// Renders the overlay of the run.
 pub fn overlay(
     session: &Session,
@@ -233,21 +254,7 @@ pub fn overlay(
     bundles: &[Bundle],
 ) -> Result<Rendered, Failure> {
     let config = &session.config;
-    let typed = &config.file.deploy;
-    let base = match &typed.kustomization {
-        Some(dir) => Base::Kustomization(config.path(dir.get_ref())),
-        None if typed.manifests.is_empty() => {
-            return Err(Failure::new(Exit::Usage, "there is nothing to deploy")
-                .help("name `kustomization` or `manifests` in [deploy] of podcov.toml"));
-        }
-        None => Base::Manifests(
-            typed
-                .manifests
-                .iter()
-                .map(|path| config.path(path.get_ref()))
-                .collect(),
-        ),
-    };
+    let base = base(session)?;
     let mut components = Vec::new();
     for component in &config.file.components {
         let name = component.name.get_ref();

@@ -55,6 +55,23 @@ fn without_configuration_the_remedy_is_named() {
 }
 
 #[test]
+fn a_run_that_has_nothing_to_deploy_builds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "podcov.toml",
+        "[composition]\nname = \"nothing-to-deploy\"\n[[component]]\nname = \"x\"\nlanguage = \"go\"\n",
+    );
+    let output = podcov(dir.path(), &["run"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("nothing to deploy") && !said.contains("build"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_step_without_the_one_before_says_which_to_run() {
     let dir = tempfile::tempdir().unwrap();
     write(
