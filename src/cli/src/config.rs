@@ -181,6 +181,11 @@ mod tests {
             format!(
                 "{HEAD}language = \"go\"\n[[gate]]\nmetric = \"lines\"\nmin = 1.0\ncomponent = \"opp\"\n"
             ),
+            format!("{HEAD}language = \"go\"\n[[gate]]\nmetric = \"regions\"\nmin = 1.0\n"),
+            format!(
+                "{HEAD}language = \"rust\"\n[[gate]]\nmetric = \"statements\"\nmin = 1.0\n\
+                 component = \"op\"\n"
+            ),
             format!("{HEAD}language = \"go\"\n[e2e]\ntimeout = \"soon\"\n"),
             format!(
                 "{HEAD}language = \"go\"\nimage = \"a\"\n[[component]]\nname = \"b\"\n\

@@ -13,6 +13,7 @@ mod exit;
 mod go_profiles;
 mod host;
 mod interrupt;
+mod merged;
 mod print;
 mod program;
 mod reporting;

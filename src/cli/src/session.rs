@@ -75,7 +75,16 @@ impl Session {
         }
         let there = match &global.run {
             Some(id) if which != Which::New => {
-                Some(RunDir::open(profiles.join(id)).or_exit(Exit::Usage)?)
+                let run = RunDir::open(profiles.join(id)).or_exit(Exit::Usage);
+                let help = "a run is named by its folder; without `--run` it is the newest";
+                Some(run.map_err(|failure| failure.help(help))?)
+            }
+            Some(id) if profiles.join(id).exists() => {
+                let message = format!("there is a run `{id}` already");
+                return Err(Failure::new(Exit::Usage, message).help(format!(
+                    "give the new one another id, or remove `{}`",
+                    profiles.join(id).display()
+                )));
             }
             _ => RunDir::newest(&profiles).or_exit(Exit::Fault)?,
         };

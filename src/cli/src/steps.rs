@@ -48,9 +48,10 @@ pub fn headline(session: &Session) {
     ));
 }
 
-/// Makes sure that what the later steps need is on this machine, so that
-/// nobody waits ten minutes to hear that it is not.
+/// Makes sure that what the later steps need is in the configuration and on
+/// this machine, so that nobody waits ten minutes to hear that it is not.
 pub fn prepare(session: &Session, backend: Backend) -> Result<(), Failure> {
+    base(session)?;
     let step = session.ui.step("prepare", "");
     let components = &session.config.file.components;
     let of = |language| components.iter().filter(move |c| c.language == language);
@@ -227,6 +228,26 @@ pub fn load_images(
     loaded.or_exit(Exit::Cluster)
 }
 
+/// What the user deploys.
+fn base(session: &Session) -> Result<Base, Failure> {
+    let config = &session.config;
+    let typed = &config.file.deploy;
+    match &typed.kustomization {
+        Some(dir) => Ok(Base::Kustomization(config.path(dir.get_ref()))),
+        None if typed.manifests.is_empty() => {
+            Err(Failure::new(Exit::Usage, "there is nothing to deploy")
+                .help("name `kustomization` or `manifests` in [deploy] of podcov.toml"))
+        }
+        None => Ok(Base::Manifests(
+            typed
+                .manifests
+                .iter()
+                .map(|path| config.path(path.get_ref()))
+                .collect(),
+        )),
+    }
+}
+
 /// What the overlay of the run goes on top of, and what it is to do.
 pub fn overlay_of(
     session: &Session,
@@ -234,21 +255,7 @@ pub fn overlay_of(
     bundles: &[Bundle],
 ) -> Result<(Base, overlay::Spec), Failure> {
     let config = &session.config;
-    let typed = &config.file.deploy;
-    let base = match &typed.kustomization {
-        Some(dir) => Base::Kustomization(config.path(dir.get_ref())),
-        None if typed.manifests.is_empty() => {
-            return Err(Failure::new(Exit::Usage, "there is nothing to deploy")
-                .help("name `kustomization` or `manifests` in [deploy] of podcov.toml"));
-        }
-        None => Base::Manifests(
-            typed
-                .manifests
-                .iter()
-                .map(|path| config.path(path.get_ref()))
-                .collect(),
-        ),
-    };
+    let base = base(session)?;
     let mut components = Vec::new();
     for component in &config.file.components {
         let name = component.name.get_ref();
@@ -472,6 +479,11 @@ pub fn collect(
     let collected = collect::collect(&gather);
     match &collected {
         Ok(ledger) => {
+            let of_others = ledger.findings.iter().filter(|f| f.kind == "stale");
+            if let Some(first) = of_others.clone().next() {
+                let number = count(of_others.count(), "folder");
+                step.note(&format!("{number} of other runs: {}", first.text));
+            }
             let lost = ledger.lost().count();
             let fates = ledger.fates();
             let good = fates.get(&Fate::Collected).copied().unwrap_or(0);
@@ -520,7 +532,8 @@ pub fn merge(
         },
     };
     let merged = podcov_merge::merge(job, &step, cancel);
-    step.end_with(&merged, |coverage| {
+    let refused = ledger.file_fates().remove(&Fate::Rejected).unwrap_or(0);
+    let about = |coverage: &Coverage| {
         let binaries: Vec<_> = coverage
             .components
             .iter()
@@ -529,9 +542,18 @@ pub fn merge(
         let profiles: u64 = binaries.iter().map(|binary| binary.profiles).sum();
         let profiles = count(usize::try_from(profiles).unwrap_or(usize::MAX), "profile");
         format!("{profiles}, {}", count(binaries.len(), "build"))
-    });
+    };
+    match &merged {
+        Ok(coverage) if refused > 0 => step.warn(format!(
+            "{}; {} refused, see ledger.json",
+            about(coverage),
+            count(refused, "file")
+        )),
+        merged => step.end_with(merged, about),
+    }
     let coverage = merged.or_exit(Exit::Fault)?;
     write_json_atomic(&session.run.ledger_json(), ledger).or_exit(Exit::Fault)?;
+    crate::merged::seal(session)?;
     Ok(coverage)
 }
 

@@ -55,6 +55,23 @@ fn without_configuration_the_remedy_is_named() {
 }
 
 #[test]
+fn a_run_that_has_nothing_to_deploy_builds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "podcov.toml",
+        "[composition]\nname = \"nothing-to-deploy\"\n[[component]]\nname = \"x\"\nlanguage = \"go\"\n",
+    );
+    let output = podcov(dir.path(), &["run"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("nothing to deploy") && !said.contains("build"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_step_without_the_one_before_says_which_to_run() {
     let dir = tempfile::tempdir().unwrap();
     write(
@@ -150,12 +167,9 @@ fn doctor_says_what_would_lose_evidence() {
     doctor(2, &["--", "./nowhere"]);
 }
 
-/// `podcov env`, the user's own cargo build, then `podcov exec` twice into one
-/// folder: counts add up, the command's exit status is kept.
-#[test]
-fn exec_measures_a_program_built_with_env() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path();
+/// The program of [`rust_program`], as the user's own cargo builds it with
+/// `podcov env`.
+fn built_with_env(root: &Path) -> String {
     rust_program(root);
     let podcov_exe = env!("CARGO_BIN_EXE_podcov");
     let build = format!(
@@ -170,11 +184,20 @@ fn exec_measures_a_program_built_with_env() {
         .unwrap();
     assert!(built.status.success(), "{}", text(&built.stderr));
     let program = std::fs::read_to_string(root.join("where")).unwrap();
-    let program = program
+    program
         .lines()
         .next()
         .expect("the built program")
-        .to_owned();
+        .to_owned()
+}
+
+/// `podcov exec` twice into one folder: counts add up, the command's exit
+/// status is kept.
+#[test]
+fn exec_measures_a_program_built_with_env() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let program = built_with_env(root);
 
     let first = podcov(root, &["exec", "--evidence", "e", "--", &program, "3"]);
     assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
@@ -336,4 +359,118 @@ fn init_describes_a_cargo_package() {
         Some(2),
         "an existing file was overwritten"
     );
+}
+
+const RUN: &str = "20260101-000000-aaaa";
+
+#[test]
+fn an_id_that_a_run_has_is_not_given_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "podcov.toml",
+        "[composition]\nname = \"x\"\n[[component]]\nname = \"x\"\nlanguage = \"go\"\n",
+    );
+    write(dir.path(), &format!("profiles/{RUN}/ledger.json"), "{}");
+    let output = podcov(dir.path(), &["build", "--run", RUN]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("already") && said.contains("help:"), "{said}");
+}
+
+#[test]
+fn nobody_touches_a_cluster_that_a_run_in_another_folder_uses() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "podcov.toml",
+        "[composition]\nname = \"in-use\"\n[cluster]\nprovider = \"embedded\"\n\
+         [[component]]\nname = \"x\"\nlanguage = \"go\"\n",
+    );
+    write(dir.path(), &format!("profiles/{RUN}/run.json"), "{}");
+    let lock = "cache/podcov/in-use/in-use/.lock";
+    write(
+        dir.path(),
+        lock,
+        r#"{"pid": 7, "run": "theirs", "since": "then"}"#,
+    );
+    let held = std::fs::File::open(dir.path().join(lock)).unwrap();
+    held.lock().unwrap();
+    for command in [
+        &["cluster", "down"] as &[&str],
+        &["deploy"],
+        &["test"],
+        &["stop"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_podcov"))
+            .current_dir(dir.path())
+            .args(command)
+            .env("XDG_CACHE_HOME", dir.path().join("cache"))
+            .output()
+            .unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
+        assert!(said.contains("run theirs"), "{command:?}: {said}");
+    }
+}
+
+/// A run by hand, one piece of whose evidence is damaged after it was collected.
+#[test]
+fn the_steps_tell_of_a_loss_and_judge_nothing_that_does_not_belong_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let program = built_with_env(root);
+    let config = |more: &str| {
+        let text = "[composition]\nname = \"x\"\n[[component]]\nname = \"ticker\"\n\
+                    language = \"rust\"\n[[gate]]\nmetric = \"lines\"\nmin = 1\n";
+        write(root, "podcov.toml", &format!("{text}{more}"));
+    };
+    config("");
+    let run = format!("profiles/{RUN}");
+    for times in ["3", "4"] {
+        let output = podcov(root, &["exec", "--evidence", &run, "--", &program, times]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    }
+    let check = |args: &[&str], code: i32, says: &str| {
+        let output = podcov(root, args);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?} does not say {says}: {said}");
+    };
+    check(&["gate"], 0, "");
+    let profiles = find(&root.join(&run).join("evidence"), ".profraw");
+    let file = std::fs::OpenOptions::new().write(true).open(&profiles[0]);
+    file.unwrap().set_len(100).unwrap();
+    check(&["merge"], 0, "1 file refused");
+    check(&["gate"], 0, "rejected");
+    check(&["report"], 0, "rejected");
+
+    // The account is made anew, and knows of one more; the coverage does not.
+    let again = root
+        .join(&run)
+        .join("evidence/_host/exec_again/ticker/20260101T000000.000Z-0000");
+    std::fs::create_dir_all(&again).unwrap();
+    std::fs::copy(&profiles[1], again.join("1.profraw")).unwrap();
+    check(&["collect"], 0, "3 incarnations");
+    check(&["gate"], 2, "podcov merge");
+    check(&["report"], 2, "podcov merge");
+    check(&["merge"], 0, "2 profiles");
+    check(&["gate"], 0, "");
+
+    // A rule on files that are not there does not cost the report.
+    std::fs::remove_dir_all(root.join(&run).join("report")).unwrap();
+    config("[[gate]]\npath = \"no/such/*.rs\"\nmetric = \"lines\"\nmin = 1\n");
+    check(&["report"], 2, "no counted file fits");
+    assert!(root.join(&run).join("report/index.html").is_file());
+
+    // An account of the imported alone would lose the others.
+    let import = [
+        "import",
+        "--evidence",
+        &run,
+        "--object",
+        &program,
+        &profiles[1],
+    ];
+    check(&import, 2, "expected a folder without evidence");
 }
