@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,7 +100,7 @@ impl Source {
     pub fn key(&self, origin: &str) -> Key {
         match self.process() {
             Some(Process { run, process, file }) => Key::of_process(run, process, file),
-            None => Key::of_file(origin, &self.canonical().to_string_lossy()),
+            None => Key::of_file(origin, self.canonical().as_os_str().as_bytes()),
         }
     }
 
