@@ -140,6 +140,31 @@ fn in_a_run_the_process_is_the_key_wherever_the_run_lies() {
 }
 
 #[test]
+fn a_folder_of_runs_stands_for_the_evidence_of_each() {
+    let lab = Lab::new();
+    for run in ["r1", "r2"] {
+        let place = format!("profiles/{run}/evidence/ns/op-1_u1/main/20260101T000000.000Z-0001");
+        lab.rust("labels", &format!("{place}/default.profraw"), &["1"]);
+        lab.write(&format!("profiles/{run}/run.json"), "{}");
+        // What its merge left counts the same once more.
+        lab.rust(
+            "labels",
+            &format!("profiles/{run}/coverage/merged.profraw"),
+            &["1"],
+        );
+    }
+    let runs = ["profiles/r1", "profiles/r2"];
+    assert_eq!(counts(&lab, &["profiles"]), counts(&lab, &runs));
+    for (out, paths) in [("a.podcov", &["profiles"][..]), ("b.podcov", &runs[..])] {
+        lab.expect(
+            0,
+            &[&["merge", "--format", "podcov", "-o", out], paths].concat(),
+        );
+    }
+    assert!(lab.read("a.podcov") == lab.read("b.podcov"));
+}
+
+#[test]
 fn a_podcov_file_that_was_cut_or_changed_is_refused() {
     let lab = Lab::new();
     lab.rust("labels", "p/a.profraw", &["1"]);
