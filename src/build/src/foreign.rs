@@ -13,7 +13,6 @@ use serde::Deserialize;
 use walkdir::WalkDir;
 
 use crate::error::AtPath;
-use crate::go::overlay::Counting;
 use crate::keep::{Keep, Snapshot};
 use crate::program::{self, Program};
 use crate::{Context, Error, git, go};
@@ -176,23 +175,15 @@ fn go_facts(
     ctx: &Context,
 ) -> Result<(), Error> {
     let bytes = fs::read(path).at("read", path)?;
-    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
-    let hooked = holds(b"PODCOV_META_ONLY");
+    let made = program::go_made(&bytes);
     binary.identity = None;
-    if hooked && program::runs_here(&program.arch) {
+    if made.hooked && program::runs_here(&program.arch) {
         let absolute = path.canonicalize().at("find", path)?;
         binary.identity = go::identify(&absolute, keep, ctx)?;
     }
-    let is_test = holds(b"testing/internal/testdeps.");
-    let counting = match (holds(b"/covlive."), hooked) {
-        (true, _) => Counting::Continuous,
-        // Its text tells only what the mark of its evidence would.
-        (false, true) if holds(b"ticker.json") => Counting::Ticker,
-        (false, _) => Counting::AtExit,
-    };
-    (binary.mode, binary.interval_ms) = counting.mode(is_test);
+    (binary.mode, binary.interval_ms) = made.counting().mode(made.is_test);
     let build_id = program.go_build_id.clone();
-    if is_test {
+    if made.is_test {
         binary
             .other_identities
             .extend(std::mem::replace(&mut binary.identity, build_id));

@@ -321,7 +321,9 @@ fn drop_superseded_texts<'p>(
 /// newest counts, and none when the process also wrote at its end (counters
 /// beside, or the text profile of a test binary). The same goes for counters
 /// that a process wrote itself before its end; a later file of the same
-/// process is a later snapshot when no count in it is smaller.
+/// process is a later snapshot when no count in it is smaller. One with a
+/// smaller count is of a program that replaced itself (exec): it kept its pid
+/// and counts from zero, so both count.
 fn drop_superseded<'p>(
     work: &mut Work<'_>,
     mut all: Vec<Counted<'p>>,
@@ -359,7 +361,7 @@ fn drop_superseded<'p>(
             _ => same.find(|other| {
                 let is_exact = other.written == Written::Mapped && other.nanos == counted.nanos;
                 is_exact
-                    || counted.written == Written::Ticker
+                    || other.written == Written::Mapped && counted.written == Written::Ticker
                     || includes(&other.counters, &counted.counters)
             }),
         };
