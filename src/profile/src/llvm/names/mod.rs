@@ -14,6 +14,7 @@
 //! Source: `collectGlobalObjectNameStrings` in LLVM 22's
 //! `ProfileData/InstrProf.h`; `llvm/docs/InstrProfileFormat.rst`.
 
+mod known;
 mod md5;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ use flate2::{Decompress, FlushDecompress, Status};
 use crate::Limits;
 use crate::bytes::{Endian, Reader};
 use crate::error::{Kind, ParseError};
+
+pub(crate) use known::Known;
 
 /// Deflate cannot do better than 1032 to 1.
 const MAX_INFLATION: u64 = 1032;
@@ -119,21 +122,30 @@ pub fn check(blob: &[u8], limits: &Limits) -> Result<(), ParseError> {
 pub fn each(blob: &[u8], limits: &Limits, mut visit: impl FnMut(&[u8])) -> Result<(), ParseError> {
     let mut reader = Reader::new(blob, Endian::Little);
     let mut left = limits.names;
-    let mut inflater = None;
-    let mut plain = Vec::new();
+    let mut inflater = Inflater::default();
     while let Some(chunk) = chunk(&mut reader, left, limits)? {
         left -= chunk.plain;
-        if !chunk.is_packed {
-            split(chunk.bytes, &mut visit);
-            continue;
-        }
-        let inflater = inflater.get_or_insert_with(|| Decompress::new(true));
-        split(
-            inflate(inflater, &chunk, &mut plain, blob.len())?,
-            &mut visit,
-        );
+        split(inflater.plain(&chunk, blob.len())?, &mut visit);
     }
     Ok(())
+}
+
+/// Makes chunks plain, one after the other in one buffer.
+#[derive(Default)]
+struct Inflater {
+    inflater: Option<Decompress>,
+    plain: Vec<u8>,
+}
+
+impl Inflater {
+    /// The names of a chunk of a blob of `len` bytes.
+    fn plain<'a>(&'a mut self, chunk: &Chunk<'a>, len: usize) -> Result<&'a [u8], ParseError> {
+        if !chunk.is_packed {
+            return Ok(chunk.bytes);
+        }
+        let inflater = self.inflater.get_or_insert_with(|| Decompress::new(true));
+        inflate(inflater, chunk, &mut self.plain, len)
+    }
 }
 
 /// Inflates a chunk into `plain`, which only ever grows.
@@ -195,17 +207,20 @@ pub fn each_hashed(
     mut visit: impl FnMut(u64, &[u8]),
 ) -> Result<(), ParseError> {
     let mut batches = md5::Batches::new();
-    each(blob, limits, |name| batches.push(name, &mut visit))?;
-    batches.finish(&mut visit);
+    let mut tell = |hash, name: &[u8], _| visit(hash, name);
+    each(blob, limits, |name| batches.push(name, 0, &mut tell))?;
+    batches.finish(&mut tell);
     Ok(())
 }
 
 /// The names of a blob whose hashes are `wanted`, sorted and each once. A program
-/// names functions that it has no counters for; they are left out.
+/// names functions that it has no counters for; they are left out. Chunks that
+/// are `known` are not looked into again.
 pub(crate) fn wanted(
     blob: &[u8],
     limits: &Limits,
     wanted: &[u64],
+    known: &mut Known,
 ) -> Result<BTreeMap<u64, Box<[u8]>>, ParseError> {
     // Where the hashes that begin with the same bits are, so that only a few
     // are left to search. Whoever makes up hashes gets a slower search, not a
@@ -220,7 +235,7 @@ pub(crate) fn wanted(
         starts[at] += starts[at - 1];
     }
     let mut names: Vec<Option<Box<[u8]>>> = vec![None; wanted.len()];
-    each_hashed(blob, limits, |hash, name| {
+    known.each_hashed(blob, limits, |hash, name| {
         let prefix = prefix(hash);
         let near = &wanted[starts[prefix]..starts[prefix + 1]];
         if let Ok(at) = near.binary_search(&hash) {
