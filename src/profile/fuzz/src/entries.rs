@@ -167,6 +167,9 @@ fn mapping(bytes: &[u8]) -> Result<(), ParseError> {
 
 fn stored(bytes: &[u8]) -> Result<(), ParseError> {
     let result = stored_of(bytes);
+    if !podcov_profile::store::is_store(bytes) {
+        return result;
+    }
     // No change keeps the digest; give what is behind it a chance.
     let whole = &bytes[..bytes.len().saturating_sub(32)];
     let mut sound = whole.to_vec();
