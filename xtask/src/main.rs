@@ -11,6 +11,7 @@ mod counts;
 mod differential;
 mod fuzz;
 mod licences;
+mod overhead;
 mod tidy;
 mod tools;
 
@@ -41,6 +42,11 @@ const TASKS: &[Task] = &[
         "fuzz",
         "Run the fuzz targets of the readers, each for a bounded time",
         fuzz::run,
+    ),
+    (
+        "overhead",
+        "Measure what counting costs a program, in Rust and in Go",
+        |args| overhead::run(args, podcov_release),
     ),
     (
         "test",

@@ -181,7 +181,9 @@ fn read_counters<'p>(
 /// newest counts, and none when the process also wrote at its end (counters
 /// beside, or the text profile of a test binary). The same goes for counters
 /// that a process wrote itself before its end; a later file of the same
-/// process is a later snapshot when no count in it is smaller.
+/// process is a later snapshot when no count in it is smaller. One with a
+/// smaller count is of a program that replaced itself (exec): it kept its pid
+/// and counts from zero, so both count.
 fn drop_superseded<'p>(
     work: &mut Work<'_>,
     mut all: Vec<Counted<'p>>,
@@ -204,7 +206,7 @@ fn drop_superseded<'p>(
             other.piece.incarnation == counted.piece.incarnation
                 && other.pid == counted.pid
                 && other.counters.hash == counted.counters.hash
-                && (counted.piece.is_live || includes(&other.counters, &counted.counters))
+                && includes(&other.counters, &counted.counters)
         });
         let at_end = texts
             .iter()

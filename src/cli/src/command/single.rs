@@ -8,14 +8,12 @@ use podcov_cluster::overlay::Rendered;
 use podcov_cluster::store::read_json;
 use podcov_cluster::watch::observed::Observed;
 use podcov_profile::ledger::Ledger;
-use podcov_profile::model::Coverage;
-use serde::de::DeserializeOwned;
 
 use crate::args::{Format, Global, Merge};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::print::{self, To};
 use crate::session::{Session, Which};
-use crate::{reporting, steps};
+use crate::{merged, reporting, steps};
 
 /// `podcov build`.
 pub fn build(global: &Global) -> Result<Exit, Failure> {
@@ -55,6 +53,7 @@ pub fn overlay(global: &Global) -> Result<Exit, Failure> {
 /// `podcov deploy`.
 pub fn deploy(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
+    let _alone = session.hold_cluster()?;
     let bundles = session.bundles()?;
     let cluster = steps::cluster_there(&session)?;
     let rendered: Rendered = steps::overlay(&session, cluster.as_ref(), &bundles)?;
@@ -68,6 +67,7 @@ pub fn deploy(global: &Global) -> Result<Exit, Failure> {
 /// `podcov test`.
 pub fn test(global: &Global, e2e: &[OsString]) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
+    let _alone = session.hold_cluster()?;
     let bundles = session.bundles()?;
     let cluster = steps::cluster_there(&session)?;
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
@@ -92,6 +92,7 @@ pub fn test(global: &Global, e2e: &[OsString]) -> Result<Exit, Failure> {
 /// `podcov stop`.
 pub fn stop(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
+    let _alone = session.hold_cluster()?;
     let bundles = session.bundles()?;
     let cluster = steps::cluster_there(&session)?;
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
@@ -134,7 +135,7 @@ pub fn collect(global: &Global) -> Result<Exit, Failure> {
 pub fn merge(global: &Global, args: &Merge) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
     let bundles = session.bundles()?;
-    let mut ledger: Ledger = left(&session.run.ledger_json(), "podcov collect")?;
+    let mut ledger: Ledger = merged::left(&session.run.ledger_json(), "podcov collect")?;
     let coverage = steps::merge(
         &session,
         &bundles,
@@ -161,11 +162,12 @@ pub fn merge(global: &Global, args: &Merge) -> Result<Exit, Failure> {
 pub fn report(global: &Global, format: Format) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
     let bundles = session.bundles()?;
-    let (coverage, ledger) = merged(&session)?;
+    let (coverage, ledger) = merged::read(&session)?;
     let step = session.ui.step("report", "");
     let made = reporting::write(&session, &bundles, &coverage, &ledger);
     step.end_with(&made, |made| made.index.display().to_string());
     let made = made?;
+    reporting::tell_losses(&session, &made.report);
     match format {
         Format::Text => print::out(podcov_report::table(
             &made.report.summary,
@@ -180,30 +182,11 @@ pub fn report(global: &Global, format: Format) -> Result<Exit, Failure> {
 /// `podcov gate`.
 pub fn gate(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
-    let (coverage, ledger) = merged(&session)?;
+    let (coverage, ledger) = merged::read(&session)?;
     steps::usable(&session, &coverage)?;
-    let (_, judgement) = reporting::judge(&session, &coverage, &ledger)?;
+    let (whole, judgement) = reporting::judge(&session, &coverage, &ledger)?;
+    reporting::tell_losses(&session, &whole);
     reporting::verdict(&session, &judgement, To::Stdout)
-}
-
-fn merged(session: &Session) -> Result<(Coverage, Ledger), Failure> {
-    let coverage = left(
-        &session.run.coverage().join("coverage.json"),
-        "podcov merge",
-    )?;
-    let ledger = left(&session.run.ledger_json(), "podcov collect")?;
-    Ok((coverage, ledger))
-}
-
-/// What an earlier step left, or which step has to come first.
-fn left<T: DeserializeOwned>(path: &Path, step: &str) -> Result<T, Failure> {
-    if !path.exists() {
-        return Err(
-            Failure::new(Exit::Usage, format!("there is no `{}` yet", path.display()))
-                .help(format!("run `{step}` first")),
-        );
-    }
-    read_json(path).or_exit(Exit::Fault)
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {

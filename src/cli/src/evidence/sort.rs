@@ -170,7 +170,8 @@ fn by_content(sorted: &mut Sorted, source: Source) {
     }
 }
 
-fn head(path: &Path) -> std::io::Result<Vec<u8>> {
+/// The first bytes of a file.
+pub fn head(path: &Path) -> std::io::Result<Vec<u8>> {
     let (file, _) = open(path)?;
     let mut bytes = Vec::with_capacity(HEAD);
     file.take(HEAD as u64).read_to_end(&mut bytes)?;

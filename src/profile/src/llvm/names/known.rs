@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::md5::Batches;
-use super::{Inflater, chunk, split};
+use super::{Inflater, Number, chunk, split};
 use crate::Limits;
 use crate::bytes::{Endian, Reader};
 use crate::error::ParseError;
@@ -68,6 +68,7 @@ impl Known {
     ) -> Result<(), ParseError> {
         let mut reader = Reader::new(blob, Endian::Little);
         let mut left = limits.names;
+        let mut number = Number::of(blob);
         let mut inflater = Inflater::default();
         let mut batches = Batches::new();
         // What the names in the batches are of, by number; complete only when
@@ -78,21 +79,25 @@ impl Known {
             // With its sizes: the same bytes may claim something else.
             let whole = &blob[chunk.at..reader.at()];
             if let Some(hashed) = self.chunks.get(whole) {
-                hashed.iter().for_each(|(hash, name)| visit(hash, name));
+                for (hash, name) in hashed.iter() {
+                    number.take(&reader)?;
+                    visit(hash, name);
+                }
                 continue;
             }
             let plain = inflater.plain(&chunk, blob.len())?;
-            let mut of = usize::MAX;
+            let mut of = u32::MAX;
             if let Some(room) = self.room.checked_sub(whole.len() + plain.len()) {
                 self.room = room;
-                of = new.len();
+                of = new.len() as u32;
                 new.push((whole, Hashed::default()));
             }
-            split(plain, &mut |name| {
+            for name in split(plain) {
+                number.take(&reader)?;
                 batches.push(name, of, &mut |hash, name, of| {
                     tell(&mut new, hash, name, of, &mut visit);
                 });
-            });
+            }
         }
         batches.finish(&mut |hash, name, of| tell(&mut new, hash, name, of, &mut visit));
         for (whole, hashed) in new {
@@ -107,11 +112,11 @@ fn tell(
     new: &mut [(&[u8], Hashed)],
     hash: u64,
     name: &[u8],
-    of: usize,
+    of: u32,
     visit: &mut impl FnMut(u64, &[u8]),
 ) {
     visit(hash, name);
-    if let Some((_, hashed)) = new.get_mut(of) {
+    if let Some((_, hashed)) = new.get_mut(of as usize) {
         hashed.push(hash, name);
     }
 }

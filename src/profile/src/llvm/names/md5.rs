@@ -19,8 +19,8 @@ const BLOCKS: usize = 8;
 
 type Lanes = [u32; LANES];
 
-/// Hashes texts in batches. Each is told with its hash, and what it is `of`,
-/// when its batch is full, so not in the order they come.
+/// Hashes texts in batches. Each is told with its hash when its batch is full,
+/// so not in the order they come.
 pub(super) struct Batches {
     batches: Vec<Batch>,
 }
@@ -29,8 +29,8 @@ pub(super) struct Batches {
 struct Batch {
     /// The texts, padded as MD5 wants it.
     padded: Vec<u8>,
-    /// Length of each, and what it is of.
-    texts: Vec<(usize, usize)>,
+    lengths: Vec<usize>,
+    places: Vec<u32>,
 }
 
 impl Batches {
@@ -41,17 +41,12 @@ impl Batches {
         }
     }
 
-    /// Takes a text in.
-    pub(super) fn push(
-        &mut self,
-        text: &[u8],
-        of: usize,
-        tell: &mut impl FnMut(u64, &[u8], usize),
-    ) {
+    /// Takes a text in; `place` is told with it.
+    pub(super) fn push(&mut self, text: &[u8], place: u32, tell: &mut impl FnMut(u64, &[u8], u32)) {
         // A byte 0x80 and the length in bits (8 bytes) have to fit behind it.
         let blocks = (text.len() + 9).div_ceil(BLOCK);
         let Some(batch) = self.batches.get_mut(blocks - 1) else {
-            tell(hash_of(Md5::digest(text).into()), text, of);
+            tell(hash_of(Md5::digest(text).into()), text, place);
             return;
         };
         let size = blocks * BLOCK;
@@ -60,17 +55,18 @@ impl Batches {
         batch.padded.push(0x80);
         batch.padded.resize(end - 8, 0);
         batch.padded.extend((text.len() as u64 * 8).to_le_bytes());
-        batch.texts.push((text.len(), of));
-        if batch.texts.len() == LANES {
+        batch.lengths.push(text.len());
+        batch.places.push(place);
+        if batch.lengths.len() == LANES {
             let hashes = hashes(&batch.padded, blocks);
             batch.tell(&hashes, size, tell);
         }
     }
 
     /// Tells the texts of the batches that are not full.
-    pub(super) fn finish(&mut self, tell: &mut impl FnMut(u64, &[u8], usize)) {
+    pub(super) fn finish(&mut self, tell: &mut impl FnMut(u64, &[u8], u32)) {
         for (index, batch) in self.batches.iter_mut().enumerate() {
-            if batch.texts.is_empty() {
+            if batch.lengths.is_empty() {
                 continue;
             }
             let size = (index + 1) * BLOCK;
@@ -82,18 +78,14 @@ impl Batches {
 }
 
 impl Batch {
-    fn tell(
-        &mut self,
-        hashes: &[u64; LANES],
-        size: usize,
-        tell: &mut impl FnMut(u64, &[u8], usize),
-    ) {
-        let texts = self.padded.chunks_exact(size).zip(&self.texts);
-        for ((text, (len, of)), hash) in texts.zip(hashes) {
-            tell(*hash, &text[..*len], *of);
+    fn tell(&mut self, hashes: &[u64; LANES], size: usize, tell: &mut impl FnMut(u64, &[u8], u32)) {
+        let texts = self.padded.chunks_exact(size).zip(&self.lengths);
+        for (((text, len), hash), place) in texts.zip(hashes).zip(&self.places) {
+            tell(*hash, &text[..*len], *place);
         }
         self.padded.clear();
-        self.texts.clear();
+        self.places.clear();
+        self.lengths.clear();
     }
 }
 
@@ -193,16 +185,14 @@ mod tests {
         let text: Vec<u8> = (0..700u32).map(|at| (at * 7 + at / 13) as u8).collect();
         let mut batches = Batches::new();
         let mut told = Vec::new();
-        let mut tell = |hash, text: &[u8], of| {
-            assert_eq!(text.len(), of);
-            told.push((text.to_vec(), hash));
-        };
+        let mut tell = |hash, text: &[u8], place| told.push((text.to_vec(), hash, place));
         for len in (0..=text.len()).chain(3..60) {
-            batches.push(&text[..len], len, &mut tell);
+            batches.push(&text[..len], 7 * len as u32, &mut tell);
         }
         batches.finish(&mut tell);
         assert_eq!(told.len(), text.len() + 1 + 57);
-        for (text, hash) in told {
+        for (text, hash, place) in told {
+            assert_eq!(place, 7 * text.len() as u32);
             let alone: [u8; 16] = Md5::digest(&text).into();
             assert_eq!(hash, hash_of(alone), "{} bytes", text.len());
         }
