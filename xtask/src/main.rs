@@ -4,6 +4,7 @@
 //! does by running `cargo`, `go` and podcov itself.
 
 mod answers;
+mod backends;
 mod bench;
 mod corpus;
 mod counts;

@@ -243,6 +243,33 @@ fn exec_measures_a_program_built_with_env() {
     assert!(lcov.contains("FNDA:7,ticker::tick\n"), "{lcov}");
 }
 
+/// A Go test that wrote no profile, as without `-test.coverprofile`: the report
+/// says that nothing was left, and is there.
+#[test]
+fn a_go_test_that_left_nothing_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    write(root, "go.mod", "module example.org/tick\n\ngo 1.24\n");
+    write(
+        root,
+        "tick.go",
+        "package tick\n\nfunc Tick() int { return 1 }\n",
+    );
+    let test = "package tick\n\nimport \"testing\"\n\nfunc TestTick(t *testing.T) { Tick() }\n";
+    write(root, "tick_test.go", test);
+    let built = Command::new("go")
+        .current_dir(root)
+        .args(["test", "-c", "-cover", "-o", "tick.test", "."])
+        .output()
+        .expect("go is installed: see https://go.dev/doc/install");
+    assert!(built.status.success(), "{}", text(&built.stderr));
+    let run = podcov(root, &["exec", "--evidence", "e", "--", "./tick.test"]);
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+    let ledger = std::fs::read_to_string(root.join("e/ledger.json")).unwrap();
+    assert!(ledger.contains("\"no-meta-data\""), "{ledger}");
+    assert!(root.join("e/report/summary.json").is_file());
+}
+
 fn find(dir: &Path, ending: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap().flatten() {

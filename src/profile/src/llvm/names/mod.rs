@@ -18,6 +18,7 @@
 //! Source: `collectGlobalObjectNameStrings` in LLVM 22's
 //! `ProfileData/InstrProf.h`; `llvm/docs/InstrProfileFormat.rst`.
 
+mod known;
 mod md5;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ use flate2::{Decompress, FlushDecompress, Status};
 use crate::Limits;
 use crate::bytes::{Endian, Reader};
 use crate::error::{Kind, ParseError};
+
+pub(crate) use known::Known;
 
 /// Deflate cannot do better than 1032 to 1.
 const MAX_INFLATION: u64 = 1032;
@@ -160,30 +163,40 @@ pub fn each(blob: &[u8], limits: &Limits, mut visit: impl FnMut(&[u8])) -> Resul
     let mut reader = Reader::new(blob, Endian::Little);
     let mut left = limits.names;
     let mut number = Number::of(blob);
-    let mut inflater = None;
-    let mut plain = Vec::new();
+    let mut inflater = Inflater::default();
     while let Some(chunk) = chunk(&mut reader, left, limits)? {
         left -= chunk.plain;
-        let names = match chunk.is_packed {
-            false => chunk.bytes,
-            true => {
-                // `chunk` has seen to it that the size is within the limits and
-                // what deflate can make of the bytes that are there.
-                let size = chunk.plain as usize;
-                if plain.len() < size {
-                    plain.resize(size, 0);
-                }
-                let inflater = inflater.get_or_insert_with(|| Decompress::new(true));
-                inflate(inflater, &chunk, &mut plain[..size], blob.len())?;
-                &plain[..size]
-            }
-        };
-        for name in split(names) {
+        for name in split(inflater.plain(&chunk, blob.len())?) {
             number.take(&reader)?;
             visit(name);
         }
     }
     Ok(())
+}
+
+/// Makes chunks plain, one after the other in one buffer.
+#[derive(Default)]
+struct Inflater {
+    inflater: Option<Decompress>,
+    plain: Vec<u8>,
+}
+
+impl Inflater {
+    /// The names of a chunk of a blob of `len` bytes.
+    fn plain<'a>(&'a mut self, chunk: &Chunk<'a>, len: usize) -> Result<&'a [u8], ParseError> {
+        if !chunk.is_packed {
+            return Ok(chunk.bytes);
+        }
+        // `chunk` has seen to it that the size is within the limits and what
+        // deflate can make of the bytes that are there.
+        let size = chunk.plain as usize;
+        if self.plain.len() < size {
+            self.plain.resize(size, 0);
+        }
+        let inflater = self.inflater.get_or_insert_with(|| Decompress::new(true));
+        inflate(inflater, chunk, &mut self.plain[..size], len)?;
+        Ok(&self.plain[..size])
+    }
 }
 
 /// All names of a blob with a [`SEPARATOR`] behind those of each chunk, and how
@@ -281,11 +294,13 @@ pub(super) fn places(joined: &[u8], mut visit: impl FnMut(u64, u32, u32)) {
 }
 
 /// The names of a blob whose hashes are `wanted`, sorted and each once. A program
-/// names functions that it has no counters for; they are left out.
+/// names functions that it has no counters for; they are left out. Chunks that
+/// are `known` are not looked into again.
 pub(crate) fn wanted(
     blob: &[u8],
     limits: &Limits,
     wanted: &[u64],
+    known: &mut Known,
 ) -> Result<BTreeMap<u64, Box<[u8]>>, ParseError> {
     // Where the hashes that begin with the same bits are, so that only a few
     // are left to search. Whoever makes up hashes gets a slower search, not a
@@ -300,7 +315,7 @@ pub(crate) fn wanted(
         starts[at] += starts[at - 1];
     }
     let mut names: Vec<Option<Box<[u8]>>> = vec![None; wanted.len()];
-    each_hashed(blob, limits, |hash, name| {
+    known.each_hashed(blob, limits, |hash, name| {
         let prefix = prefix(hash);
         let near = &wanted[starts[prefix]..starts[prefix + 1]];
         if let Ok(at) = near.binary_search(&hash) {
