@@ -92,6 +92,27 @@ fn rule(gate: &Gate) -> report::Rule {
     }
 }
 
+/// Fails if evidence is lost and the policy wants all of it.
+pub fn complete(session: &Session, summary: &report::Summary) -> Result<Exit, Failure> {
+    let wants_all = session.config.file.evidence.policy == Policy::Complete;
+    let losses = report::loss_text(summary, console::colors_enabled_stderr());
+    if !losses.is_empty() {
+        session.ui.say(losses);
+    }
+    match wants_all && !summary.complete {
+        true => Err(incomplete(summary.losses.len())),
+        false => Ok(Exit::Fine),
+    }
+}
+
+fn incomplete(losses: usize) -> Failure {
+    let lost = count(losses.max(1), "piece");
+    let message = format!("evidence is incomplete: {lost} of it lost");
+    Failure::new(Exit::Incomplete, message).help(
+        "the ledger says why; `[evidence] policy = \"tolerate\"` gives a verdict all the same",
+    )
+}
+
 /// Prints losses, table and verdict; gives the exit status that they mean.
 pub fn show(session: &Session, made: &Made, to: To) -> Result<Exit, Failure> {
     let losses = report::loss_text(&made.report.summary, console::colors_enabled_stderr());
@@ -134,11 +155,7 @@ pub fn verdict(session: &Session, judgement: &report::Judgement, to: To) -> Resu
                 ));
             }
             let losses = usize::try_from(judgement.losses).unwrap_or(usize::MAX);
-            let lost = count(losses, "piece");
-            let message = format!("evidence is incomplete: {lost} of it lost");
-            Err(Failure::new(Exit::Incomplete, message).help(
-                "the ledger says why; `[evidence] policy = \"tolerate\"` gives a verdict all the same",
-            ))
+            Err(incomplete(losses))
         }
     }
 }

@@ -1,20 +1,18 @@
 //! The steps as commands of their own; each starts from the files that the
 //! step before it left in the run's folder.
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use podcov_cluster::overlay::Rendered;
-use podcov_cluster::store::read_json;
+use podcov_cluster::store::{read_json, read_ledger};
 use podcov_cluster::watch::observed::Observed;
 use podcov_profile::ledger::Ledger;
 use podcov_profile::model::Coverage;
-use serde::de::DeserializeOwned;
+use std::ffi::OsString;
 
 use crate::args::{Format, Global, Merge};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::print::{self, To};
 use crate::session::{Session, Which};
+use crate::ui::count;
 use crate::{reporting, steps};
 
 /// `podcov build`.
@@ -134,7 +132,7 @@ pub fn collect(global: &Global) -> Result<Exit, Failure> {
 pub fn merge(global: &Global, args: &Merge) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
     let bundles = session.bundles()?;
-    let mut ledger: Ledger = left(&session.run.ledger_json(), "podcov collect")?;
+    let mut ledger = collected(&session)?;
     let coverage = steps::merge(
         &session,
         &bundles,
@@ -154,7 +152,8 @@ pub fn merge(global: &Global, args: &Merge) -> Result<Exit, Failure> {
         session.ui.say(format!("    {laid}"));
     }
     print::out(format_args!("{}\n", session.run.coverage().display()))?;
-    Ok(Exit::Fine)
+    let (whole, _) = reporting::judge(&session, &coverage, &ledger)?;
+    reporting::complete(&session, &whole.summary)
 }
 
 /// `podcov report`.
@@ -174,7 +173,7 @@ pub fn report(global: &Global, format: Format) -> Result<Exit, Failure> {
         Format::Json => print::out(read_text(&session.run.report().join("summary.json"))?)?,
         Format::Markdown => print::out(read_text(&session.run.report().join("summary.md"))?)?,
     }
-    Ok(Exit::Fine)
+    reporting::complete(&session, &made.report.summary)
 }
 
 /// `podcov gate`.
@@ -186,26 +185,50 @@ pub fn gate(global: &Global) -> Result<Exit, Failure> {
     reporting::verdict(&session, &judgement, To::Stdout)
 }
 
+/// What was merged, and what became of its evidence since.
 fn merged(session: &Session) -> Result<(Coverage, Ledger), Failure> {
-    let coverage = left(
-        &session.run.coverage().join("coverage.json"),
-        "podcov merge",
-    )?;
-    let ledger = left(&session.run.ledger_json(), "podcov collect")?;
+    let mut ledger = collected(session)?;
+    let path = session.run.coverage().join("coverage.json");
+    let stale = |what: String| Failure::new(Exit::Usage, what).help("run `podcov merge` first");
+    let Some(seal) = &ledger.coverage else {
+        return Err(stale(format!(
+            "what was collected is not merged into `{}` yet",
+            path.display()
+        )));
+    };
+    let bytes = fs_err::read(&path).or_exit(Exit::Usage)?;
+    if seal.check(&bytes).is_err() {
+        return Err(Failure::new(
+            Exit::Incomplete,
+            format!("`{}` is not what was merged", path.display()),
+        )
+        .help("`podcov merge` makes it anew from the evidence"));
+    }
+    let coverage = serde_json::from_slice(&bytes).or_exit(Exit::Fault)?;
+    let evidence = session.run.evidence();
+    let broken =
+        podcov_merge::verify(&mut ledger, &evidence, &session.cancel).or_exit(Exit::Fault)?;
+    if broken > 0 {
+        let files = count(usize::try_from(broken).unwrap_or(usize::MAX), "file");
+        session.ui.say(format!(
+            "  ! {files} of evidence gone or changed since it was collected"
+        ));
+    }
     Ok((coverage, ledger))
 }
 
-/// What an earlier step left, or which step has to come first.
-fn left<T: DeserializeOwned>(path: &Path, step: &str) -> Result<T, Failure> {
+/// What the collector left.
+fn collected(session: &Session) -> Result<Ledger, Failure> {
+    let path = session.run.ledger_json();
     if !path.exists() {
         return Err(
             Failure::new(Exit::Usage, format!("there is no `{}` yet", path.display()))
-                .help(format!("run `{step}` first")),
+                .help("run `podcov collect` first"),
         );
     }
-    read_json(path).or_exit(Exit::Fault)
+    read_ledger(&path).or_exit(Exit::Incomplete)
 }
 
-fn read_text(path: &Path) -> Result<String, Failure> {
+fn read_text(path: &std::path::Path) -> Result<String, Failure> {
     fs_err::read_to_string(path).or_exit(Exit::Fault)
 }

@@ -1,7 +1,6 @@
 //! podcov's own engine: counters are added up without any tool.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use podcov_profile::go::files::Name;
 use podcov_profile::go::report::Report;
@@ -47,7 +46,7 @@ fn add_up<'m, 'c, 'p: 'c>(
             continue;
         };
         let path = &one.piece.path;
-        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        let bytes = one.piece.read()?;
         // It was read and held against the meta-data before.
         sum.add(&bytes).map_err(|error| Error::Program {
             path: path.clone(),
