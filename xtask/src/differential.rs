@@ -95,6 +95,10 @@ pub fn run(args: &[String], podcov: impl Fn() -> Result<PathBuf, u8>) -> Result<
             name => names.push(name.to_owned()),
         }
     }
+    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+        eprintln!("error: there is nothing called `{unknown}` to compare\n\n{USAGE}");
+        return Err(2);
+    }
     let program = match program {
         Some(program) => program,
         None => podcov()?,
@@ -103,6 +107,14 @@ pub fn run(args: &[String], podcov: impl Fn() -> Result<PathBuf, u8>) -> Result<
         eprintln!("error: {error}");
         1
     })
+}
+
+/// Whether there is such a program: a name that fits nothing would be a
+/// comparison of nothing, which always agrees.
+fn is_known(name: &str) -> bool {
+    name == "mixed"
+        || CRATES.iter().any(|one| one.0 == name)
+        || MODULES.iter().any(|one| one.0 == name)
 }
 
 fn compare_all(names: &[String], podcov: &Path) -> Result<(), String> {
@@ -495,4 +507,16 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
         .arg(from.join("."))
         .arg(to);
     finish(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_there_can_be_compared() {
+        let none = || -> Result<PathBuf, u8> { panic!("nothing is to be built") };
+        assert_eq!(run(&["hexx".to_owned()], none), Err(2));
+        assert!(is_known("mixed") && is_known(CRATES[0].0) && is_known(MODULES[0].0));
+    }
 }

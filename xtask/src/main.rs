@@ -10,6 +10,7 @@ mod counts;
 mod differential;
 mod fuzz;
 mod licences;
+mod overhead;
 mod tidy;
 mod tools;
 
@@ -45,6 +46,11 @@ const TASKS: &[Task] = &[
         "kill",
         "Kill podcov at every step of its writing and start it again",
         kill,
+    ),
+    (
+        "overhead",
+        "Measure what counting costs a program, in Rust and in Go",
+        |args| overhead::run(args, podcov_release),
     ),
     (
         "test",

@@ -6,7 +6,7 @@
 //! bytes on every machine with the same inputs.
 
 mod archive;
-mod base;
+pub(crate) mod base;
 mod dockerfile;
 mod layer;
 mod libraries;
@@ -37,7 +37,7 @@ const ARCHIVE: &str = "image.tar";
 /// Raised when the same inputs give another image.
 const FORMAT: &str = "podcov image 1";
 /// Where the launcher is.
-const LAUNCHER: &str = "/podcov/launcher";
+pub(crate) const LAUNCHER: &str = "/podcov/launcher";
 /// Where the profile volume is mounted.
 const VOLUME: &str = "/podcov/profile";
 /// A user that owns nothing.

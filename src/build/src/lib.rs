@@ -10,6 +10,7 @@ mod go;
 mod image;
 mod keep;
 mod lock;
+mod look;
 mod program;
 mod rust;
 mod wrapper;
@@ -22,6 +23,7 @@ pub use env::{EnvOptions, env};
 pub use error::Error;
 pub use foreign::{Foreign, bundle};
 pub use image::{Builder, Contents, ImageSpec, write_image};
+pub use look::{Image, Looked, look};
 pub use rust::llvm_major;
 pub use wrapper::{is_rustc_wrapper, rustc_wrapper};
 

@@ -112,7 +112,7 @@ impl Config {
     }
 }
 
-fn duration(text: &str) -> Option<std::time::Duration> {
+pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().ok()?;
     let unit = match &text[digits.len()..] {
@@ -180,6 +180,11 @@ mod tests {
             format!("{HEAD}language = \"go\"\n[[gate]]\nmetric = \"lines\"\nmin = 101.0\n"),
             format!(
                 "{HEAD}language = \"go\"\n[[gate]]\nmetric = \"lines\"\nmin = 1.0\ncomponent = \"opp\"\n"
+            ),
+            format!("{HEAD}language = \"go\"\n[[gate]]\nmetric = \"regions\"\nmin = 1.0\n"),
+            format!(
+                "{HEAD}language = \"rust\"\n[[gate]]\nmetric = \"statements\"\nmin = 1.0\n\
+                 component = \"op\"\n"
             ),
             format!("{HEAD}language = \"go\"\n[e2e]\ntimeout = \"soon\"\n"),
             format!(

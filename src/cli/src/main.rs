@@ -13,6 +13,7 @@ mod exit;
 mod go_profiles;
 mod host;
 mod interrupt;
+mod merged;
 mod print;
 mod program;
 mod reporting;
@@ -76,7 +77,8 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Inspect(args) => command::inspect::inspect(global, args)?,
         Command::Report(args) => command::single::report(global, args.format)?,
         Command::Gate => command::single::gate(global)?,
-        Command::Env(args) => command::env::env(args)?,
+        Command::Doctor(args) => command::doctor::doctor(global, args)?,
+        Command::Env(args) => command::env::env(&cli.global, args)?,
         Command::Bundle(args) => command::bundle::bundle(global, args)?,
         Command::Import(args) => command::import::import(global, args)?,
         Command::Schema => {

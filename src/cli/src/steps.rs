@@ -30,6 +30,7 @@ use crate::ui::{count, human_bytes, human_time};
 mod component;
 mod suite;
 
+pub use component::build_component;
 pub use suite::test;
 
 /// The first line of a run.
@@ -47,9 +48,10 @@ pub fn headline(session: &Session) {
     ));
 }
 
-/// Makes sure that what the later steps need is on this machine, so that
-/// nobody waits ten minutes to hear that it is not.
+/// Makes sure that what the later steps need is in the configuration and on
+/// this machine, so that nobody waits ten minutes to hear that it is not.
 pub fn prepare(session: &Session, backend: Backend) -> Result<(), Failure> {
+    base(session)?;
     let step = session.ui.step("prepare", "");
     let components = &session.config.file.components;
     let of = |language| components.iter().filter(move |c| c.language == language);
@@ -226,28 +228,34 @@ pub fn load_images(
     loaded.or_exit(Exit::Cluster)
 }
 
-/// Renders the overlay of the run.
-pub fn overlay(
-    session: &Session,
-    cluster: &dyn Cluster,
-    bundles: &[Bundle],
-) -> Result<Rendered, Failure> {
+/// What the user deploys.
+fn base(session: &Session) -> Result<Base, Failure> {
     let config = &session.config;
     let typed = &config.file.deploy;
-    let base = match &typed.kustomization {
-        Some(dir) => Base::Kustomization(config.path(dir.get_ref())),
+    match &typed.kustomization {
+        Some(dir) => Ok(Base::Kustomization(config.path(dir.get_ref()))),
         None if typed.manifests.is_empty() => {
-            return Err(Failure::new(Exit::Usage, "there is nothing to deploy")
-                .help("name `kustomization` or `manifests` in [deploy] of podcov.toml"));
+            Err(Failure::new(Exit::Usage, "there is nothing to deploy")
+                .help("name `kustomization` or `manifests` in [deploy] of podcov.toml"))
         }
-        None => Base::Manifests(
+        None => Ok(Base::Manifests(
             typed
                 .manifests
                 .iter()
                 .map(|path| config.path(path.get_ref()))
                 .collect(),
-        ),
-    };
+        )),
+    }
+}
+
+/// What the overlay of the run goes on top of, and what it is to do.
+pub fn overlay_of(
+    session: &Session,
+    cluster: &dyn Cluster,
+    bundles: &[Bundle],
+) -> Result<(Base, overlay::Spec), Failure> {
+    let config = &session.config;
+    let base = base(session)?;
     let mut components = Vec::new();
     for component in &config.file.components {
         let name = component.name.get_ref();
@@ -280,6 +288,16 @@ pub fn overlay(
     let on_nodes = cluster.evidence().on_nodes.display().to_string();
     let mut spec = overlay::Spec::new(session.run.id(), on_nodes, components);
     spec.relax_pod_security = cluster.provider() != Provider::Existing;
+    Ok((base, spec))
+}
+
+/// Renders the overlay of the run.
+pub fn overlay(
+    session: &Session,
+    cluster: &dyn Cluster,
+    bundles: &[Bundle],
+) -> Result<Rendered, Failure> {
+    let (base, spec) = overlay_of(session, cluster, bundles)?;
     let step = session.ui.step("overlay", "rendering");
     let kubectl = cluster.kubectl().or_exit(Exit::Cluster)?;
     let out = session.run.path.join("overlay");
@@ -295,16 +313,26 @@ pub fn overlay(
     for warning in &rendered.warnings {
         session.ui.say(format!("  ! {warning}"));
     }
+    check_programs(session, bundles, &rendered)?;
+    Ok(rendered)
+}
+
+/// Fails where the manifests start what the profile images do not have.
+pub fn check_programs(
+    session: &Session,
+    bundles: &[Bundle],
+    rendered: &Rendered,
+) -> Result<(), Failure> {
     for patched in &rendered.patched {
         let bundle = bundles.iter().find(|b| b.component == patched.component);
         let image = bundle.and_then(|bundle| bundle.image.as_ref());
-        let mut components = config.file.components.iter();
+        let mut components = session.config.file.components.iter();
         let component = components.find(|c| c.name.get_ref() == &patched.component);
         if let (Some(image), Some(component)) = (image, component) {
             crate::program::check(component, &image.entrypoint, patched)?;
         }
     }
-    Ok(rendered)
+    Ok(())
 }
 
 /// The cluster as the collector talks to it.
@@ -315,12 +343,8 @@ pub fn target(session: &Session, cluster: &dyn Cluster) -> Target {
     }
 }
 
-/// Begins the watch over the composition's pods.
-pub fn watch(
-    session: &Session,
-    cluster: &dyn Cluster,
-    bundles: &[Bundle],
-) -> Result<Watcher, Failure> {
+/// The components, and how their pods are recognised.
+pub fn watched(session: &Session, bundles: &[Bundle]) -> Vec<Watched> {
     let watched = session.config.file.components.iter().map(|component| {
         let name = component.name.get_ref();
         let bundle = bundles.iter().find(|bundle| &bundle.component == name);
@@ -338,11 +362,20 @@ pub fn watch(
                 .collect(),
         }
     });
+    watched.collect()
+}
+
+/// Begins the watch over the composition's pods.
+pub fn watch(
+    session: &Session,
+    cluster: &dyn Cluster,
+    bundles: &[Bundle],
+) -> Result<Watcher, Failure> {
     let progress: Arc<dyn Progress> = session.ui.clone();
     Watcher::start(
         &target(session, cluster),
         &session.run.id(),
-        watched.collect(),
+        watched(session, bundles),
         progress,
         &session.cancel,
     )
@@ -458,6 +491,11 @@ pub fn collect(
     let collected = collect::collect(&gather);
     match &collected {
         Ok(ledger) => {
+            let of_others = ledger.findings.iter().filter(|f| f.kind == "stale");
+            if let Some(first) = of_others.clone().next() {
+                let number = count(of_others.count(), "folder");
+                step.note(&format!("{number} of other runs: {}", first.text));
+            }
             let lost = ledger.lost().count();
             let fates = ledger.fates();
             let good = fates.get(&Fate::Collected).copied().unwrap_or(0);
@@ -517,7 +555,8 @@ pub fn merge(
         },
     };
     let merged = podcov_merge::merge(job, &step, cancel);
-    step.end_with(&merged, |coverage| {
+    let refused = ledger.file_fates().remove(&Fate::Rejected).unwrap_or(0);
+    let about = |coverage: &Coverage| {
         let binaries: Vec<_> = coverage
             .components
             .iter()
@@ -526,7 +565,15 @@ pub fn merge(
         let profiles: u64 = binaries.iter().map(|binary| binary.profiles).sum();
         let profiles = count(usize::try_from(profiles).unwrap_or(usize::MAX), "profile");
         format!("{profiles}, {}", count(binaries.len(), "build"))
-    });
+    };
+    match &merged {
+        Ok(coverage) if refused > 0 => step.warn(format!(
+            "{}; {} refused, see ledger.json",
+            about(coverage),
+            count(refused, "file")
+        )),
+        merged => step.end_with(merged, about),
+    }
     let coverage = merged.or_exit(Exit::Fault)?;
     write_ledger(&session.run.ledger_json(), ledger).or_exit(Exit::Fault)?;
     Ok(coverage)

@@ -6,6 +6,7 @@ mod api;
 pub mod collect;
 pub mod deploy;
 pub mod discover;
+pub mod doctor;
 pub mod embedded;
 pub mod existing;
 pub mod kind;

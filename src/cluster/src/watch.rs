@@ -1,7 +1,7 @@
 //! The watch over the pods of a composition, from before deployment until
 //! everything is stopped.
 
-mod book;
+pub(crate) mod book;
 pub mod observed;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

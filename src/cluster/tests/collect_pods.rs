@@ -328,6 +328,7 @@ fn bundles(identity: &Identity) -> Vec<Bundle> {
             sha256: String::new(),
             arch: "x86_64".into(),
             mode: Mode::Continuous,
+            interval_ms: None,
         }],
         toolchain: String::new(),
         llvm_major: None,

@@ -332,6 +332,7 @@ fn bundle_of(
             sha256,
             arch: program.arch,
             mode: Mode::AtExit,
+            interval_ms: None,
         }],
         toolchain: "not known: imported".to_owned(),
         llvm_major: Some(import.llvm_major),

@@ -2,6 +2,7 @@
 
 use crate::error::{Kind, ParseError};
 use crate::go::counters::CounterFile;
+use crate::go::live::{self, Live};
 use crate::go::{files, text};
 use crate::ledger::{Cause, Format};
 use crate::llvm::{indexed, raw, text as proftext};
@@ -125,6 +126,16 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
             Err(error) => classified(format, vec![], Some(error.into())),
         };
     }
+    if live::is_live(bytes) {
+        return match Live::parse(bytes) {
+            Ok(live) => {
+                let identities = live.identity().into_iter().collect();
+                let problem = live_name_problem(go_name.as_ref(), &live);
+                classified(Format::Covlive, identities, problem)
+            }
+            Err(error) => classified(Format::Covlive, vec![], Some(error.into())),
+        };
+    }
     if text::is_text(bytes) {
         let problem = text::Profile::parse(bytes).err().map(Problem::from);
         return classified(Format::Gotext, vec![], problem);
@@ -134,6 +145,21 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
         _ => format!("no {} file by its content", word(promised)),
     };
     classified(promised, vec![], Some(Problem::Damaged(problem)))
+}
+
+/// The name of a mapped file says which process it is of, and so which other
+/// files hold the same counts.
+fn live_name_problem(name: Option<&files::Name>, live: &Live<'_>) -> Option<Problem> {
+    let text = match name {
+        Some(files::Name::Live { pid, nanos }) if (*pid, *nanos) == (live.pid, live.started) => {
+            return None;
+        }
+        _ => format!(
+            "the file's name does not fit its content, which is of process {} of {}",
+            live.pid, live.started
+        ),
+    };
+    Some(Problem::Damaged(text))
 }
 
 /// Reads counters to their last byte, and keeps none.
@@ -196,6 +222,7 @@ fn promised(name: &str) -> Format {
         _ if name.starts_with("tmp.ticker.") => Format::Record,
         _ if go.starts_with("covmeta.") => Format::Covmeta,
         _ if go.starts_with("covcounters.") => Format::Covcounters,
+        _ if go.starts_with("covlive.") => Format::Covlive,
         _ if name.ends_with(".profraw") => Format::Profraw,
         _ if name.ends_with(".profdata") || name.ends_with(".proftext") => Format::Profdata,
         _ if name.ends_with(".out") || name.ends_with(".cov") => Format::Gotext,
@@ -209,6 +236,7 @@ fn word(format: Format) -> &'static str {
         Format::Profdata => "profdata",
         Format::Covmeta => "covmeta",
         Format::Covcounters => "covcounters",
+        Format::Covlive => "covlive",
         Format::Gotext => "Go text profile",
         Format::Record => "record",
         Format::Unknown => "known",

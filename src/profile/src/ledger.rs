@@ -112,7 +112,8 @@ pub enum Fate {
     Foreign,
     /// It must have been, and nothing of it was found.
     Missing,
-    /// File: no evidence, kept for the record (`start.json`, `exit.json`).
+    /// File: no evidence, kept for the record (`start.json`, `exit.json`, and
+    /// `ticker.json` of a process whose last counts a kill may have taken).
     Record,
 }
 
@@ -151,6 +152,8 @@ pub enum Format {
     Covmeta,
     /// Go coverage counters.
     Covcounters,
+    /// Counters of Go in a file that a process maps over them.
+    Covlive,
     /// Go text profile.
     Gotext,
     /// `start.json`, `exit.json`, `ticker.json`.
@@ -201,7 +204,11 @@ impl Format {
     pub fn holds_counts(self) -> bool {
         matches!(
             self,
-            Format::Profraw | Format::Profdata | Format::Covcounters | Format::Gotext
+            Format::Profraw
+                | Format::Profdata
+                | Format::Covcounters
+                | Format::Covlive
+                | Format::Gotext
         )
     }
 }

@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod cluster;
 pub mod diff;
+pub mod doctor;
 pub mod env;
 pub mod exec;
 pub mod export;

@@ -1,19 +1,18 @@
 //! The steps as commands of their own; each starts from the files that the
 //! step before it left in the run's folder.
 
-use podcov_cluster::overlay::Rendered;
-use podcov_cluster::store::{read_json, read_ledger};
-use podcov_cluster::watch::observed::Observed;
-use podcov_profile::ledger::Ledger;
-use podcov_profile::model::Coverage;
 use std::ffi::OsString;
+use std::path::Path;
+
+use podcov_cluster::overlay::Rendered;
+use podcov_cluster::store::read_json;
+use podcov_cluster::watch::observed::Observed;
 
 use crate::args::{Format, Global, Merge};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::print::{self, To};
 use crate::session::{Session, Which};
-use crate::ui::count;
-use crate::{reporting, steps};
+use crate::{merged, reporting, steps};
 
 /// `podcov build`.
 pub fn build(global: &Global) -> Result<Exit, Failure> {
@@ -53,6 +52,7 @@ pub fn overlay(global: &Global) -> Result<Exit, Failure> {
 /// `podcov deploy`.
 pub fn deploy(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
+    let _alone = session.hold_cluster()?;
     let bundles = session.bundles()?;
     let cluster = steps::cluster_there(&session)?;
     let rendered: Rendered = steps::overlay(&session, cluster.as_ref(), &bundles)?;
@@ -66,6 +66,7 @@ pub fn deploy(global: &Global) -> Result<Exit, Failure> {
 /// `podcov test`.
 pub fn test(global: &Global, e2e: &[OsString]) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
+    let _alone = session.hold_cluster()?;
     let bundles = session.bundles()?;
     let cluster = steps::cluster_there(&session)?;
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
@@ -90,6 +91,7 @@ pub fn test(global: &Global, e2e: &[OsString]) -> Result<Exit, Failure> {
 /// `podcov stop`.
 pub fn stop(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
+    let _alone = session.hold_cluster()?;
     let bundles = session.bundles()?;
     let cluster = steps::cluster_there(&session)?;
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
@@ -132,7 +134,7 @@ pub fn collect(global: &Global) -> Result<Exit, Failure> {
 pub fn merge(global: &Global, args: &Merge) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
     let bundles = session.bundles()?;
-    let mut ledger = collected(&session)?;
+    let mut ledger = merged::collected(&session)?;
     let coverage = steps::merge(
         &session,
         &bundles,
@@ -160,11 +162,12 @@ pub fn merge(global: &Global, args: &Merge) -> Result<Exit, Failure> {
 pub fn report(global: &Global, format: Format) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
     let bundles = session.bundles()?;
-    let (coverage, ledger) = merged(&session)?;
+    let (coverage, ledger) = merged::read(&session)?;
     let step = session.ui.step("report", "");
     let made = reporting::write(&session, &bundles, &coverage, &ledger);
     step.end_with(&made, |made| made.index.display().to_string());
     let made = made?;
+    reporting::tell_losses(&session, &made.report);
     match format {
         Format::Text => print::out(podcov_report::table(
             &made.report.summary,
@@ -179,56 +182,13 @@ pub fn report(global: &Global, format: Format) -> Result<Exit, Failure> {
 /// `podcov gate`.
 pub fn gate(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
-    let (coverage, ledger) = merged(&session)?;
+    let (coverage, ledger) = merged::read(&session)?;
     steps::usable(&session, &coverage)?;
-    let (_, judgement) = reporting::judge(&session, &coverage, &ledger)?;
+    let (whole, judgement) = reporting::judge(&session, &coverage, &ledger)?;
+    reporting::tell_losses(&session, &whole);
     reporting::verdict(&session, &judgement, To::Stdout)
 }
 
-/// What was merged, and what became of its evidence since.
-fn merged(session: &Session) -> Result<(Coverage, Ledger), Failure> {
-    let mut ledger = collected(session)?;
-    let path = session.run.coverage().join("coverage.json");
-    let stale = |what: String| Failure::new(Exit::Usage, what).help("run `podcov merge` first");
-    let Some(seal) = &ledger.coverage else {
-        return Err(stale(format!(
-            "what was collected is not merged into `{}` yet",
-            path.display()
-        )));
-    };
-    let bytes = fs_err::read(&path).or_exit(Exit::Usage)?;
-    if seal.check(&bytes).is_err() {
-        return Err(Failure::new(
-            Exit::Incomplete,
-            format!("`{}` is not what was merged", path.display()),
-        )
-        .help("`podcov merge` makes it anew from the evidence"));
-    }
-    let coverage = serde_json::from_slice(&bytes).or_exit(Exit::Fault)?;
-    let evidence = session.run.evidence();
-    let broken =
-        podcov_merge::verify(&mut ledger, &evidence, &session.cancel).or_exit(Exit::Fault)?;
-    if broken > 0 {
-        let files = count(usize::try_from(broken).unwrap_or(usize::MAX), "file");
-        session.ui.say(format!(
-            "  ! {files} of evidence gone or changed since it was collected"
-        ));
-    }
-    Ok((coverage, ledger))
-}
-
-/// What the collector left.
-fn collected(session: &Session) -> Result<Ledger, Failure> {
-    let path = session.run.ledger_json();
-    if !path.exists() {
-        return Err(
-            Failure::new(Exit::Usage, format!("there is no `{}` yet", path.display()))
-                .help("run `podcov collect` first"),
-        );
-    }
-    read_ledger(&path).or_exit(Exit::Incomplete)
-}
-
-fn read_text(path: &std::path::Path) -> Result<String, Failure> {
+fn read_text(path: &Path) -> Result<String, Failure> {
     fs_err::read_to_string(path).or_exit(Exit::Fault)
 }

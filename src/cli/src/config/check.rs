@@ -7,7 +7,7 @@ use podcov_cluster::overlay::WorkloadRef;
 use podcov_profile::names::{Kind, Language};
 use toml::Spanned;
 
-use super::file::{BuilderName, Cluster, Component, File, Provider};
+use super::file::{BuilderName, Cluster, Component, File, Gate, MetricName, Provider};
 use super::{Config, nearest};
 use crate::exit::{Exit, Failure};
 
@@ -102,6 +102,7 @@ pub fn check(config: &Config, place: &Place<'_>) -> Result<(), Failure> {
                 place,
             ));
         }
+        check_metric(gate, &file.components, place)?;
     }
     check_globs(file, place)?;
     check_cluster(&file.cluster, place)
@@ -133,6 +134,36 @@ fn check_image(
 }
 
 /// Wrong patterns are told before a run, not at its end when they are used.
+/// A rule on what its components do not have is told before an hour of e2e, not
+/// after it.
+fn check_metric(gate: &Gate, components: &[Component], place: &Place<'_>) -> Result<(), Failure> {
+    let needed = match gate.metric.get_ref() {
+        MetricName::Regions => Language::Rust,
+        MetricName::Statements => Language::Go,
+        MetricName::Lines | MetricName::Functions => return Ok(()),
+    };
+    let only = gate.component.as_ref().map(Spanned::get_ref);
+    let mut scope = components
+        .iter()
+        .filter(|c| only.is_none_or(|name| name == c.name.get_ref()));
+    if scope.any(|component| component.language == needed) {
+        return Ok(());
+    }
+    let (metric, language, native) = match needed {
+        Language::Rust => ("regions", "Rust", "statements"),
+        Language::Go => ("statements", "Go", "regions"),
+    };
+    let scope = only.map_or("no component is".to_owned(), |name| {
+        format!("`{name}` is not")
+    });
+    Err(place
+        .failure(
+            gate.metric.span(),
+            format!("{metric} are of {language}, which {scope}"),
+        )
+        .help(format!("use lines, functions or {native}")))
+}
+
 fn check_globs(file: &File, place: &Place<'_>) -> Result<(), Failure> {
     let globs = file.filter.include.iter().chain(&file.filter.exclude);
     for glob in globs.chain(file.gates.iter().filter_map(|gate| gate.path.as_ref())) {

@@ -130,6 +130,7 @@ impl Judge<'_> {
             .and_then(|text| text.parse::<Identity>().ok());
         let mut files = Vec::with_capacity(dir.entries.len());
         let mut snapshots: BTreeMap<(String, u64), Vec<Snapshot>> = BTreeMap::new();
+        let mut mapped = BTreeMap::new();
         for entry in &dir.entries {
             let (mut file, bytes) = self.file(entry, &start.component, said.as_ref());
             earlier::check(before, &mut file, &bytes);
@@ -147,17 +148,32 @@ impl Judge<'_> {
                 };
                 snapshots.entry((hash, pid)).or_default().push(snapshot);
             }
+            if file.format == Format::Covlive
+                && file.fate == Fate::Merged
+                && let Some(Name::Live { pid, nanos }) = Name::parse(base(&file.path))
+            {
+                mapped.insert((pid, nanos), base(&file.path).to_owned());
+            }
             if matches!(file.fate, Fate::Rejected | Fate::Foreign) && !bytes.is_empty() {
                 self.set_aside(&file, &bytes, &start.component)?;
             }
             files.push(file);
         }
-        for (_, group) in snapshots {
+        for ((_, pid), mut group) in snapshots {
+            group.retain(|snapshot| {
+                let mapped = mapped.get(&(pid, snapshot.nanos));
+                if let Some(mapped) = mapped {
+                    let file = &mut files[snapshot.file];
+                    (file.fate, file.cause) = (Fate::Superseded, None);
+                    file.reason = format!("{mapped} has all its counters");
+                }
+                mapped.is_none()
+            });
             supersede(&mut files, group);
         }
         earlier::add_removed(before, &mut files);
         settle_meta(&mut files);
-        settle_leftovers(&mut files, &dir.path);
+        settle_leftovers(&mut files, &dir.path, &mapped);
         for file in &files {
             if matches!(file.fate, Fate::Rejected | Fate::Foreign) {
                 let word = if file.fate == Fate::Rejected {
@@ -200,7 +216,7 @@ impl Judge<'_> {
         // which program it started.
         let silent = matches!(
             found.format,
-            Format::Gotext | Format::Profraw | Format::Profdata
+            Format::Gotext | Format::Profraw | Format::Profdata | Format::Covlive
         );
         let identity = identity.or_else(|| said.filter(|_| silent).cloned());
         let foreign = |reason: String| (Fate::Foreign, Some(Cause::ForeignBuild), reason);
@@ -294,8 +310,8 @@ fn is_live(path: &str, dir: &str) -> bool {
         .is_some_and(|rest| rest.starts_with("/live/"))
 }
 
-/// Of the snapshots of one process only the last counts: they are cumulative.
-/// What was written at its end says more than any taken while it lived.
+/// Of the snapshots of one process, where its counters are not mapped to a
+/// file, only the last counts: they are cumulative. What was written at its end says more than any taken while it lived.
 ///
 /// A program that replaced itself (exec) keeps its pid and counts from zero
 /// again: both halves count. The second shows by having less than the first.
@@ -336,7 +352,7 @@ fn includes(later: &Counters, earlier: &Counters) -> bool {
 fn settle_meta(files: &mut [File]) {
     let counted: Vec<Identity> = files
         .iter()
-        .filter(|file| file.format == Format::Covcounters && file.fate == Fate::Merged)
+        .filter(|file| holds_counters(file) && file.fate == Fate::Merged)
         .filter_map(|file| file.identity.clone())
         .collect();
     for file in files {
@@ -355,18 +371,34 @@ fn settle_meta(files: &mut [File]) {
 
 /// A snapshot that was being written when the process was killed is no loss:
 /// the one before it is whole.
-fn settle_leftovers(files: &mut [File], dir: &str) {
-    let is_counted = |file: &File| file.format == Format::Covcounters && file.fate == Fate::Merged;
+///
+/// Nor is what a process was writing at its end, if its counters are mapped.
+fn settle_leftovers(files: &mut [File], dir: &str, mapped: &BTreeMap<(u64, u64), String>) {
+    let is_counted = |file: &File| holds_counters(file) && file.fate == Fate::Merged;
     if !files.iter().any(is_counted) {
         return;
     }
     for file in files {
-        if is_live(&file.path, dir) && Name::parse(base(&file.path)) == Some(Name::Leftover) {
+        let name = base(&file.path);
+        if Name::parse(name) != Some(Name::Leftover) {
+            continue;
+        }
+        let whole = name.strip_prefix("tmp.").and_then(Name::parse);
+        if let Some(Name::Counters { pid, nanos, .. }) = whole
+            && let Some(mapped) = mapped.get(&(pid, nanos))
+        {
+            (file.fate, file.cause) = (Fate::Superseded, None);
+            file.reason = format!("{mapped} has all its counters");
+        } else if is_live(&file.path, dir) {
             (file.fate, file.cause) = (Fate::Superseded, None);
             "the process was stopped while it wrote it; the one before counts"
                 .clone_into(&mut file.reason);
         }
     }
+}
+
+fn holds_counters(file: &File) -> bool {
+    matches!(file.format, Format::Covcounters | Format::Covlive)
 }
 
 #[cfg(test)]

@@ -372,7 +372,7 @@ fn time(time: &Time) -> Option<String> {
 }
 
 /// Container runtimes add the default registry to a name that has none.
-fn same_image(a: &str, b: &str) -> bool {
+pub(crate) fn same_image(a: &str, b: &str) -> bool {
     let short = |name: &str| {
         let name = name.strip_prefix("docker.io/").unwrap_or(name);
         name.strip_prefix("library/").unwrap_or(name).to_owned()

@@ -1,5 +1,6 @@
 //! A small language for what happened to pods: builds what the watch saw and
 //! what lies in the profile volume, so that each test reads as a story.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,6 +59,7 @@ fn bundle(component: &str, language: Language, identity: Identity) -> Bundle {
             sha256: String::new(),
             arch: "x86_64".into(),
             mode: Mode::Continuous,
+            interval_ms: None,
         }],
         toolchain: String::new(),
         llvm_major: None,

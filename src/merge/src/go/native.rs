@@ -45,13 +45,7 @@ fn add_up<'m, 'c, 'p: 'c>(
         let Some(sum) = sums.get_mut(one.counters.hash.as_str()) else {
             continue;
         };
-        let path = &one.piece.path;
-        let bytes = one.piece.read()?;
-        // It was read and held against the meta-data before.
-        sum.add(&bytes).map_err(|error| Error::Program {
-            path: path.clone(),
-            what: error.to_string(),
-        })?;
+        one.add_to(sum)?;
     }
     Ok(sums)
 }

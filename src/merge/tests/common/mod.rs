@@ -128,6 +128,7 @@ impl TestRun {
             sha256: sha256(&fs::read(program).unwrap()),
             arch: "x86_64".to_owned(),
             mode: Mode::Continuous,
+            interval_ms: None,
         };
         let root = self.path(name);
         if let Some((bundle, _)) = self

@@ -268,8 +268,8 @@ fn live(bytes: &[u8]) -> Result<(), ParseError> {
 }
 
 fn live_of(bytes: &[u8]) -> Result<(), ParseError> {
-    let live = Live::parse(bytes)?;
     let meta = meta(LIVE_META);
+    let live = Live::parse(bytes)?.of(&meta.hash);
     let seen = live.visit(&meta, |entry| {
         assert!(meta.function(entry.package, entry.function).is_some());
         Ok::<(), Misfit>(())
@@ -283,24 +283,32 @@ fn live_of(bytes: &[u8]) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// The same with the hash of our program and a checksum that is right.
+/// The same with the hash of our program and checksums that are right.
 fn with_checksum(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = bytes.to_vec();
-    bytes
-        .get_mut(16..32)?
-        .copy_from_slice(LIVE_META.get(24..40)?);
-    let header = u32::from_le_bytes(bytes.get(12..16)?.try_into().ok()?) as usize;
-    let end = header.checked_sub(8).filter(|end| *end >= 16)?;
-    let fnv = bytes
+    seal(&mut bytes, 0, 12)?;
+    let second = u32::from_le_bytes(bytes.get(16..20)?.try_into().ok()?) as usize;
+    if let Some(hash) = bytes.get_mut(second.checked_add(16)?..second.checked_add(32)?) {
+        hash.copy_from_slice(LIVE_META.get(24..40)?);
+        seal(&mut bytes, second, 8);
+    }
+    Some(bytes)
+}
+
+/// Puts a checksum at the end of the part at `from`, which says its length.
+fn seal(bytes: &mut [u8], from: usize, length: usize) -> Option<()> {
+    let part = bytes.get_mut(from..)?;
+    let length = u32::from_le_bytes(part.get(length..length + 4)?.try_into().ok()?) as usize;
+    let end = length.checked_sub(8)?;
+    let fnv = part
         .get(..end)?
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
         });
-    bytes
-        .get_mut(end..header)?
-        .copy_from_slice(&fnv.to_le_bytes());
-    Some(bytes)
+    part.get_mut(end..length)?
+        .copy_from_slice(&u64::to_le_bytes(fnv));
+    Some(())
 }
 
 fn go_text(bytes: &[u8]) -> Result<(), ParseError> {

@@ -9,7 +9,7 @@ use std::thread::ScopedJoinHandle;
 
 use super::Totals;
 use crate::llvm::profile::{FunctionId, Profile, ShapeConflict};
-use crate::llvm::raw::Part;
+use crate::llvm::raw::{Part, Record};
 use crate::llvm::sum::Sum;
 use crate::store::{LlvmShape, Named, Shape, Vector};
 use crate::{Identity, Limits, ParseError};
@@ -143,6 +143,33 @@ impl RawTotals {
         for (ids, layouts) in &mut self.by_ids {
             if !ids.is_empty() {
                 most(ids, layouts, &mut aside);
+            }
+        }
+        aside
+    }
+
+    /// The functions that profiles hold in two shapes, of which a sum, or a
+    /// [`Placement`], has the first: what [`finish`](Self::finish) tells of
+    /// them, for who takes the profiles apart.
+    pub fn conflicts(&self) -> Vec<SetAside> {
+        let mut aside = Vec::new();
+        for layout in self.by_ids.values().flatten() {
+            let mut records: Vec<_> = layout.sum.records().collect();
+            records.sort_by_key(|record| record.function);
+            for same in records.chunk_by(|one, other| one.function == other.function) {
+                let shape = |record: &Record| (record.counters.len(), record.bitmap.len());
+                let Some((first, more)) = same.split_first() else {
+                    continue;
+                };
+                let others = more.iter().filter(|other| shape(other) != shape(first));
+                aside.extend(others.map(|other| SetAside::Function {
+                    labels: layout.labels.clone(),
+                    conflict: ShapeConflict {
+                        function: first.function,
+                        known: shape(first),
+                        other: shape(other),
+                    },
+                }));
             }
         }
         aside
