@@ -3,67 +3,59 @@
 //!
 //! The two are written one after the other, and `podcov collect` makes the
 //! account anew. A gate that took one from before and one from after would
-//! judge what nobody measured, so the merge ends with a seal.
+//! judge what nobody measured, so the ledger seals the coverage made of it.
 
-use std::path::PathBuf;
-
-use podcov_cluster::store::{read_json, write_atomic};
+use podcov_cluster::store::read_ledger;
 use podcov_profile::ledger::Ledger;
 use podcov_profile::model::Coverage;
-use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 
 use crate::exit::{Exit, Failure, OrExit};
 use crate::session::Session;
+use crate::ui::count;
 
-/// Says that `coverage.json` is of `ledger.json` as it is now, in a form that
-/// `sha256sum --check` reads, too.
-pub fn seal(session: &Session) -> Result<(), Failure> {
-    write_atomic(&seal_path(session), line(session)?.as_bytes()).or_exit(Exit::Fault)
-}
-
-/// Coverage and ledger, if they are of each other.
+/// Coverage and ledger, if they are of each other, and what became of the
+/// evidence since.
 pub fn read(session: &Session) -> Result<(Coverage, Ledger), Failure> {
+    let mut ledger = collected(session)?;
     let path = session.run.coverage().join("coverage.json");
-    let coverage = left(&path, "podcov merge")?;
-    let ledger_json = session.run.ledger_json();
-    let ledger = left(&ledger_json, "podcov collect")?;
-    let sealed = fs_err::read_to_string(seal_path(session)).unwrap_or_default();
-    if sealed != line(session)? {
-        let message = format!(
-            "`{}` is not what `{}` was made of",
-            ledger_json.display(),
+    let stale = |what: String| Failure::new(Exit::Usage, what).help("run `podcov merge` first");
+    let Some(seal) = &ledger.coverage else {
+        return Err(stale(format!(
+            "what was collected is not merged into `{}` yet",
             path.display()
-        );
-        return Err(
-            Failure::new(Exit::Usage, message).help("run `podcov merge`: it brings them together")
-        );
+        )));
+    };
+    let bytes = fs_err::read(&path)
+        .or_exit(Exit::Usage)
+        .map_err(|failure| failure.help("run `podcov merge` first"))?;
+    if seal.check(&bytes).is_err() {
+        return Err(Failure::new(
+            Exit::Incomplete,
+            format!("`{}` is not what was merged", path.display()),
+        )
+        .help("`podcov merge` makes it anew from the evidence"));
+    }
+    let coverage = serde_json::from_slice(&bytes).or_exit(Exit::Fault)?;
+    let evidence = session.run.evidence();
+    let broken =
+        podcov_merge::verify(&mut ledger, &evidence, &session.cancel).or_exit(Exit::Fault)?;
+    if broken > 0 {
+        let files = count(usize::try_from(broken).unwrap_or(usize::MAX), "file");
+        session.ui.say(format!(
+            "  ! {files} of evidence gone or changed since it was collected"
+        ));
     }
     Ok((coverage, ledger))
 }
 
-/// What an earlier step left, or which step has to come first.
-pub fn left<T: DeserializeOwned>(path: &std::path::Path, step: &str) -> Result<T, Failure> {
+/// What the collector left, or which step has to come first.
+pub fn collected(session: &Session) -> Result<Ledger, Failure> {
+    let path = session.run.ledger_json();
     if !path.exists() {
         return Err(
             Failure::new(Exit::Usage, format!("there is no `{}` yet", path.display()))
-                .help(format!("run `{step}` first")),
+                .help("run `podcov collect` first"),
         );
     }
-    read_json(path)
-        .or_exit(Exit::Fault)
-        .map_err(|failure| failure.help(format!("`{step}` makes it anew")))
-}
-
-fn seal_path(session: &Session) -> PathBuf {
-    session.run.coverage().join("ledger.sha256")
-}
-
-fn line(session: &Session) -> Result<String, Failure> {
-    let bytes = fs_err::read(session.run.ledger_json()).or_exit(Exit::Fault)?;
-    let hex: String = Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok(format!("{hex}  ../ledger.json\n"))
+    read_ledger(&path).or_exit(Exit::Incomplete)
 }

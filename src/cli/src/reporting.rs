@@ -113,6 +113,23 @@ fn rule(gate: &Gate) -> report::Rule {
     }
 }
 
+/// Fails if evidence is lost and the policy wants all of it.
+pub fn complete(session: &Session, summary: &report::Summary) -> Result<Exit, Failure> {
+    let wants_all = session.config.file.evidence.policy == Policy::Complete;
+    match wants_all && !summary.complete {
+        true => Err(incomplete(summary.losses.len())),
+        false => Ok(Exit::Fine),
+    }
+}
+
+fn incomplete(losses: usize) -> Failure {
+    let lost = count(losses.max(1), "piece");
+    let message = format!("evidence is incomplete: {lost} of it lost");
+    Failure::new(Exit::Incomplete, message).help(
+        "the ledger says why; `[evidence] policy = \"tolerate\"` gives a verdict all the same",
+    )
+}
+
 /// Tells what was lost and what that means for the numbers.
 pub fn tell_losses(session: &Session, whole: &report::Report) {
     let losses = report::loss_text(&whole.summary, console::colors_enabled_stderr());
@@ -160,11 +177,7 @@ pub fn verdict(session: &Session, judgement: &report::Judgement, to: To) -> Resu
                 ));
             }
             let losses = usize::try_from(judgement.losses).unwrap_or(usize::MAX);
-            let lost = count(losses, "piece");
-            let message = format!("evidence is incomplete: {lost} of it lost");
-            Err(Failure::new(Exit::Incomplete, message).help(
-                "the ledger says why; `[evidence] policy = \"tolerate\"` gives a verdict all the same",
-            ))
+            Err(incomplete(losses))
         }
     }
 }

@@ -10,13 +10,13 @@ use podcov_cluster::deploy::{self, Deployed};
 use podcov_cluster::overlay::{self, Base, Rendered};
 use podcov_cluster::provider::{self, Cluster, ImageLoad, Provider, Settings, State};
 use podcov_cluster::stop;
-use podcov_cluster::store::{read_json, write_json_atomic};
+use podcov_cluster::store::{read_json, read_ledger, write_json_atomic, write_ledger};
 use podcov_cluster::target::Target;
 use podcov_cluster::watch::observed::Observed;
 use podcov_cluster::watch::{Watched, Watcher};
 use podcov_process::{Cancel, Progress};
 use podcov_profile::bundle::Bundle;
-use podcov_profile::ledger::{Fate, Ledger};
+use podcov_profile::ledger::{Fate, Finding, Ledger};
 use podcov_profile::model::Coverage;
 use podcov_profile::names::Language;
 
@@ -464,7 +464,18 @@ pub fn collect(
     cancel: &Cancel,
 ) -> Result<Ledger, Failure> {
     let step = session.ui.step("collect", "");
+    session.run.sweep().or_exit(Exit::Fault)?;
+    // It holds copies of what this account and its merge set aside, no others.
+    session.run.clear_quarantine().or_exit(Exit::Fault)?;
     write_json_atomic(&session.run.observed_json(), observed).or_exit(Exit::Fault)?;
+    let earlier = match session.run.ledger_json() {
+        path if path.exists() => Some(read_ledger(&path)),
+        _ => None,
+    };
+    let (earlier, broken) = match earlier {
+        Some(Err(error)) => (None, Some(error.to_string())),
+        earlier => (earlier.and_then(Result::ok), None),
+    };
     let gather = Gather {
         run: &session.run.id(),
         evidence: &session.run.evidence(),
@@ -472,6 +483,7 @@ pub fn collect(
         logs: Some(&session.run.logs()),
         bundles,
         observed,
+        earlier: earlier.as_ref(),
         limits: collect::Limits::default(),
         progress: &step,
         cancel,
@@ -499,8 +511,18 @@ pub fn collect(
         }
         Err(_) => step.fail("failed"),
     }
-    let ledger = collected.or_exit(Exit::Fault)?;
-    write_json_atomic(&session.run.ledger_json(), &ledger).or_exit(Exit::Fault)?;
+    let mut ledger = collected.or_exit(Exit::Fault)?;
+    if let Some(why) = broken {
+        let text = format!("what was collected before is not known any more: {why}");
+        session.ui.say(format!("  ! {text}"));
+        ledger.findings.push(Finding {
+            kind: "seal-broken".to_owned(),
+            text: "the ledger of an earlier collection was not as podcov wrote it; what it \
+                   sealed cannot be checked"
+                .to_owned(),
+        });
+    }
+    write_ledger(&session.run.ledger_json(), &ledger).or_exit(Exit::Fault)?;
     Ok(ledger)
 }
 
@@ -513,6 +535,7 @@ pub fn merge(
     cancel: &Cancel,
 ) -> Result<Coverage, Failure> {
     let step = session.ui.step("merge", "");
+    session.run.sweep().or_exit(Exit::Fault)?;
     let filter = &session.config.file.filter;
     let folders = bundles
         .iter()
@@ -552,8 +575,7 @@ pub fn merge(
         merged => step.end_with(merged, about),
     }
     let coverage = merged.or_exit(Exit::Fault)?;
-    write_json_atomic(&session.run.ledger_json(), ledger).or_exit(Exit::Fault)?;
-    crate::merged::seal(session)?;
+    write_ledger(&session.run.ledger_json(), ledger).or_exit(Exit::Fault)?;
     Ok(coverage)
 }
 

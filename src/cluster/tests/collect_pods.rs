@@ -467,6 +467,7 @@ fn every_incarnation_of_real_pods_is_in_the_ledger() {
         quarantine: &quarantine,
         logs: Some(&logs),
         bundles: &bundles,
+        earlier: None,
         observed: &observed,
         limits: Limits::default(),
         progress: &Silent,

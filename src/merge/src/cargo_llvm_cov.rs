@@ -189,6 +189,7 @@ pub fn import(
             sha256: sha256(&bytes),
             identity: classified.identities.into_iter().next(),
             fate,
+            cause: classified.problem.as_ref().map(Problem::cause),
             reason: classified
                 .problem
                 .map(|p| p.to_string())
@@ -208,7 +209,9 @@ pub fn import(
         start: None,
         end: None,
         ended: Ended::default(),
+        interval_ms: None,
         fate: Fate::Collected,
+        cause: None,
         reason: String::new(),
         files,
     });

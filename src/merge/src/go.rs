@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use podcov_profile::Identity;
+use podcov_profile::go::counters::CounterFile;
 use podcov_profile::go::files::{self, Counters, FunctionCounters, Meta, Name};
 use podcov_profile::go::lines::{self, Placed, functions};
 use podcov_profile::go::live::Live;
@@ -56,7 +57,7 @@ impl Counted<'_> {
     /// before; only its bytes could have changed since.
     fn add_to(&self, sum: &mut Sum<'_>) -> Result<(), Error> {
         let path = &self.piece.path;
-        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        let bytes = self.piece.read()?;
         let added = match self.written {
             Written::Mapped => Live::parse(&bytes)
                 .map_err(Refused::from)
@@ -150,11 +151,11 @@ fn read_metas(work: &mut Work<'_>, build: &Build, mut metas: Metas) -> Result<Me
         .iter()
         .filter(|piece| piece.format == Format::Covmeta)
     {
-        let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
+        let bytes = piece.read()?;
         // It was read before; only its bytes could have changed since.
         let Ok(meta) = files::read_meta(&bytes) else {
             let reason = "it changed while it was read";
-            refuse(work.ledger, work.quarantine, piece, Fate::Rejected, reason)?;
+            refuse(work.ledger, work.quarantine, piece, reason)?;
             continue;
         };
         match metas.get(&meta.hash) {
@@ -164,7 +165,7 @@ fn read_metas(work: &mut Work<'_>, build: &Build, mut metas: Metas) -> Result<Me
             Some((_, known)) if *known == bytes => {}
             Some(_) => {
                 let reason = "another file of the same hash has other content";
-                refuse(work.ledger, work.quarantine, piece, Fate::Rejected, reason)?;
+                refuse(work.ledger, work.quarantine, piece, reason)?;
             }
         }
     }
@@ -184,14 +185,14 @@ fn read_counters<'p>(
                 match read_live(work, build, metas, piece)? {
                     Ok(counted) => good.push(counted),
                     Err(reason) => {
-                        refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
+                        refuse(work.ledger, work.quarantine, piece, &reason)?;
                     }
                 }
                 continue;
             }
             _ => continue,
         }
-        let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
+        let bytes = piece.read()?;
         let name = piece.path.file_name().unwrap_or_default().to_string_lossy();
         let read = files::read_counters(&bytes).map_err(|error| error.to_string());
         let fits = read.and_then(|counters| {
@@ -216,10 +217,10 @@ fn read_counters<'p>(
             }
             (Ok(_), _) => {
                 let reason = "its name is not one that Go gives";
-                refuse(work.ledger, work.quarantine, piece, Fate::Rejected, reason)?;
+                refuse(work.ledger, work.quarantine, piece, reason)?;
             }
             (Err(reason), _) => {
-                refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
+                refuse(work.ledger, work.quarantine, piece, &reason)?;
             }
         }
     }
@@ -243,7 +244,7 @@ fn read_live<'p>(
     metas: &Metas,
     piece: &'p Piece,
 ) -> Result<Result<Counted<'p>, String>, Error> {
-    let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
+    let bytes = piece.read()?;
     let mut live = match Live::parse(&bytes) {
         Ok(live) => live,
         Err(error) => return Ok(Err(error.to_string())),
@@ -302,7 +303,7 @@ fn drop_superseded_texts<'p>(
         let is_mapped = counted.iter().any(|one| own(&one));
         if is_mapped && native::profile_of(metas, counted.iter().filter(own))?.includes(&text) {
             let reason = "the file that is mapped over the counters has all it says";
-            decide(work.ledger, piece, Fate::Superseded, reason);
+            decide(work.ledger, piece, Fate::Superseded, None, reason);
         } else {
             kept.push((piece, text));
         }
@@ -380,7 +381,7 @@ fn drop_superseded<'p>(
                 continue;
             }
         };
-        decide(work.ledger, counted.piece, Fate::Superseded, reason);
+        decide(work.ledger, counted.piece, Fate::Superseded, None, reason);
     }
     kept.sort_by(|a, b| a.piece.path.cmp(&b.piece.path));
     kept
@@ -416,12 +417,12 @@ fn read_texts<'p>(
         .iter()
         .filter(|piece| piece.format == Format::Gotext)
     {
-        let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
+        let bytes = piece.read()?;
         let read = Profile::parse(&bytes).map_err(|error| error.to_string());
         match read.and_then(|profile| fit.check(&profile).map(|()| profile)) {
             Ok(profile) => texts.push((piece, profile)),
             Err(reason) => {
-                refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
+                refuse(work.ledger, work.quarantine, piece, &reason)?;
             }
         }
     }
@@ -502,7 +503,8 @@ fn reach(
 
 /// Puts meta-data and counters into one folder, as `covdata` wants them. Two
 /// pods may have used one process id in the same nanosecond, so the number of
-/// the file takes the place of the process id.
+/// the file takes the place of the process id. Command lines, which Go writes
+/// into its counters, stay with the evidence.
 fn stage(work: &Work<'_>, metas: &Metas, counted: &[Counted<'_>]) -> Result<(), Error> {
     let (dir, merged) = (work.out.join("covdata"), work.out.join("merged"));
     for dir in [&dir, &merged] {
@@ -526,7 +528,14 @@ fn stage(work: &Work<'_>, metas: &Metas, counted: &[Counted<'_>]) -> Result<(), 
             write_atomic(&to, &sum.to_counters())?;
             continue;
         }
-        fs::copy(&counted.piece.path, &to).map_err(Error::io("copy evidence to", &to))?;
+        let bytes = counted.piece.read()?;
+        let file = CounterFile::parse(&bytes).and_then(|file| file.without_command_lines());
+        // It was read before, so there is nothing to fail.
+        let bytes = file.map_err(|error| Error::Program {
+            path: counted.piece.path.clone(),
+            what: error.to_string(),
+        })?;
+        fs::write(&to, bytes).map_err(Error::io("write", &to))?;
     }
     Ok(())
 }
@@ -543,7 +552,7 @@ fn merge_texts<'p>(
         let sum = sum.get_or_insert_with(|| Profile::new(text.mode));
         if let Err(error) = sum.merge(&text) {
             let reason = format!("it does not fit the other profiles of its build: {error}");
-            refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
+            refuse(work.ledger, work.quarantine, piece, &reason)?;
             continue;
         }
         let path = from(&work.out, &piece.path);

@@ -4,7 +4,7 @@ use crate::error::{Kind, ParseError};
 use crate::go::counters::CounterFile;
 use crate::go::live::{self, Live};
 use crate::go::{files, text};
-use crate::ledger::Format;
+use crate::ledger::{Cause, Format};
 use crate::llvm::{indexed, raw, text as proftext};
 use crate::{Identity, Limits};
 
@@ -20,14 +20,18 @@ pub struct Classified {
     pub problem: Option<Problem>,
 }
 
-const LEFTOVER: &str = "the process was stopped while it wrote this file";
-
 /// Why a file cannot be counted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// No byte is in it.
     #[error("the file is empty: the process was stopped before it wrote its counters")]
     Empty,
+    /// Go writes to a name of its own first and renames it when all is written.
+    #[error("the process was stopped while it wrote this file")]
+    Interrupted,
+    /// It ends before what it claims to hold.
+    #[error("{0}")]
+    Truncated(String),
     /// It does not hold what it claims.
     #[error("{0}")]
     Damaged(String),
@@ -40,8 +44,22 @@ impl From<ParseError> for Problem {
     fn from(error: ParseError) -> Problem {
         match error.kind {
             Kind::Empty => Problem::Empty,
+            Kind::Truncated => Problem::Truncated(error.to_string()),
             Kind::Unsupported => Problem::Unsupported(error.to_string()),
             _ => Problem::Damaged(error.to_string()),
+        }
+    }
+}
+
+impl Problem {
+    /// The same as a word.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Problem::Empty => Cause::EmptyFile,
+            Problem::Interrupted => Cause::Interrupted,
+            Problem::Truncated(_) => Cause::Truncated,
+            Problem::Damaged(_) => Cause::Damaged,
+            Problem::Unsupported(_) => Cause::Unsupported,
         }
     }
 }
@@ -59,6 +77,9 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
     let go_name = files::Name::parse(name);
     if promised == Format::Record {
         return classified(Format::Record, vec![], None);
+    }
+    if go_name == Some(files::Name::Leftover) {
+        return classified(promised, vec![], Some(Problem::Interrupted));
     }
     if bytes.is_empty() {
         let identities = go_name
@@ -130,7 +151,6 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
 /// files hold the same counts.
 fn live_name_problem(name: Option<&files::Name>, live: &Live<'_>) -> Option<Problem> {
     let text = match name {
-        Some(files::Name::Leftover) => LEFTOVER.to_owned(),
         Some(files::Name::Live { pid, nanos }) if (*pid, *nanos) == (live.pid, live.started) => {
             return None;
         }
@@ -181,16 +201,13 @@ fn name_problem(
     identity: &Identity,
 ) -> Option<Problem> {
     let fits = match name {
-        Some(files::Name::Leftover) => {
-            return Some(Problem::Damaged(LEFTOVER.to_owned()));
-        }
         Some(name @ files::Name::Meta { .. }) => {
             format == Format::Covmeta && name.identity().as_ref() == Some(identity)
         }
         Some(name @ files::Name::Counters { .. }) => {
             format == Format::Covcounters && name.identity().as_ref() == Some(identity)
         }
-        Some(files::Name::Live { .. }) | None => false,
+        Some(files::Name::Live { .. } | files::Name::Leftover) | None => false,
     };
     let text = || format!("the file's name does not fit its content, which is of {identity}");
     (!fits).then(|| Problem::Damaged(text()))
@@ -200,6 +217,9 @@ fn promised(name: &str) -> Format {
     let go = name.strip_prefix("tmp.").unwrap_or(name);
     match name {
         "start.json" | "exit.json" | "ticker.json" => Format::Record,
+        // Somebody was stopped while it wrote its record.
+        ".start.json.partial" | ".exit.json.partial" => Format::Record,
+        _ if name.starts_with("tmp.ticker.") => Format::Record,
         _ if go.starts_with("covmeta.") => Format::Covmeta,
         _ if go.starts_with("covcounters.") => Format::Covcounters,
         _ if go.starts_with("covlive.") => Format::Covlive,

@@ -195,7 +195,7 @@ fn what_a_killed_process_left_is_told_apart() {
             "tmp.covmeta.365db558e60f45db96600bc1c17ccd6e123",
             whole.clone(),
             Format::Covmeta,
-            damaged("the process was stopped while it wrote this file"),
+            Some(Problem::Interrupted),
         ),
         (
             "covmeta.00000000000000000000000000000000",

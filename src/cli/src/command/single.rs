@@ -7,7 +7,6 @@ use std::path::Path;
 use podcov_cluster::overlay::Rendered;
 use podcov_cluster::store::read_json;
 use podcov_cluster::watch::observed::Observed;
-use podcov_profile::ledger::Ledger;
 
 use crate::args::{Format, Global, Merge};
 use crate::exit::{Exit, Failure, OrExit};
@@ -135,7 +134,7 @@ pub fn collect(global: &Global) -> Result<Exit, Failure> {
 pub fn merge(global: &Global, args: &Merge) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
     let bundles = session.bundles()?;
-    let mut ledger: Ledger = merged::left(&session.run.ledger_json(), "podcov collect")?;
+    let mut ledger = merged::collected(&session)?;
     let coverage = steps::merge(
         &session,
         &bundles,
@@ -155,7 +154,8 @@ pub fn merge(global: &Global, args: &Merge) -> Result<Exit, Failure> {
         session.ui.say(format!("    {laid}"));
     }
     print::out(format_args!("{}\n", session.run.coverage().display()))?;
-    Ok(Exit::Fine)
+    let (whole, _) = reporting::judge(&session, &coverage, &ledger)?;
+    reporting::complete(&session, &whole.summary)
 }
 
 /// `podcov report`.
@@ -176,7 +176,7 @@ pub fn report(global: &Global, format: Format) -> Result<Exit, Failure> {
         Format::Json => print::out(read_text(&session.run.report().join("summary.json"))?)?,
         Format::Markdown => print::out(read_text(&session.run.report().join("summary.md"))?)?,
     }
-    Ok(Exit::Fine)
+    reporting::complete(&session, &made.report.summary)
 }
 
 /// `podcov gate`.

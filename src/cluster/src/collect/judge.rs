@@ -6,17 +6,21 @@ use std::path::Path;
 use podcov_profile::bundle::Bundle;
 use podcov_profile::classify::{Problem, classify};
 use podcov_profile::go::files::{Counters, Name, read_counters};
-use podcov_profile::ledger::{Fate, File, Finding, Format, fate_of};
+use podcov_profile::ledger::{Cause, Fate, File, Finding, Format, Incarnation, Seal};
 use podcov_profile::{Identity, names::Language};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::earlier;
 use super::walk::{Dir, Entry, Root};
 use super::{Error, Limits, finding};
 use crate::store;
 
 /// Longest file name that keeps its name in quarantine.
 const NAME: usize = 200;
+/// How often a Go program that podcov built writes its counters, where nothing
+/// says it.
+const TICKER_MS: u64 = 1000;
 
 /// `start.json`, as the launcher writes it. What is missing is empty: an old
 /// launcher's record is better than none.
@@ -38,12 +42,18 @@ pub(crate) struct ExitRecord {
     pub(crate) end: Option<String>,
 }
 
+/// `live/ticker.json`, as a Go program writes it that cannot keep its counters
+/// in the file at every moment.
+#[derive(Debug, Deserialize)]
+struct TickerRecord {
+    interval_ms: u64,
+}
+
 /// What an incarnation's folder holds.
 #[derive(Debug)]
 pub(crate) struct Judged {
-    pub(crate) fate: Fate,
-    pub(crate) reason: String,
     pub(crate) files: Vec<File>,
+    pub(crate) interval_ms: Option<u64>,
 }
 
 /// Beside each file in quarantine.
@@ -54,6 +64,7 @@ struct Reason<'a> {
     size: u64,
     sha256: &'a str,
     fate: Fate,
+    cause: Option<Cause>,
     reason: &'a str,
     identity: Option<&'a Identity>,
     component: &'a str,
@@ -85,6 +96,17 @@ impl Judge<'_> {
         self.record(dir, "exit.json")
     }
 
+    /// How often the process wrote its counters, if it did so at intervals.
+    fn interval_ms(&self, dir: &Dir) -> Option<u64> {
+        let record: Option<TickerRecord> = self.record(dir, "live/ticker.json");
+        let is_written = |entry: &Entry| {
+            let name = Name::parse(base(&entry.path));
+            is_live(&entry.path, &dir.path) && matches!(name, Some(Name::Counters { .. }))
+        };
+        let by_build = || dir.entries.iter().any(is_written).then_some(TICKER_MS);
+        record.map(|record| record.interval_ms).or_else(by_build)
+    }
+
     fn record<T: for<'de> Deserialize<'de>>(&self, dir: &Dir, name: &str) -> Option<T> {
         let path = format!("{}/{name}", dir.path);
         dir.entries
@@ -94,10 +116,12 @@ impl Judge<'_> {
     }
 
     /// Gives each file its fate; copies what is set aside to the quarantine.
+    /// `before` is what an earlier collection sealed.
     pub(crate) fn judge(
         &self,
         dir: &Dir,
         start: &StartRecord,
+        before: Option<&Incarnation>,
         findings: &mut Vec<Finding>,
     ) -> Result<Judged, Error> {
         let said = start
@@ -108,7 +132,8 @@ impl Judge<'_> {
         let mut snapshots: BTreeMap<(String, u64), Vec<Snapshot>> = BTreeMap::new();
         let mut mapped = BTreeMap::new();
         for entry in &dir.entries {
-            let (file, bytes) = self.file(entry, &start.component, said.as_ref());
+            let (mut file, bytes) = self.file(entry, &start.component, said.as_ref());
+            earlier::check(before, &mut file, &bytes);
             if file.format == Format::Covcounters
                 && file.fate == Fate::Merged
                 && let Some(Name::Counters { hash, pid, nanos }) = Name::parse(base(&file.path))
@@ -139,13 +164,14 @@ impl Judge<'_> {
                 let mapped = mapped.get(&(pid, snapshot.nanos));
                 if let Some(mapped) = mapped {
                     let file = &mut files[snapshot.file];
-                    file.fate = Fate::Superseded;
+                    (file.fate, file.cause) = (Fate::Superseded, None);
                     file.reason = format!("{mapped} has all its counters");
                 }
                 mapped.is_none()
             });
             supersede(&mut files, group);
         }
+        earlier::add_removed(before, &mut files);
         settle_meta(&mut files);
         settle_leftovers(&mut files, &dir.path, &mapped);
         for file in &files {
@@ -158,11 +184,9 @@ impl Judge<'_> {
                 findings.push(finding(word, format!("{}: {}", file.path, file.reason)));
             }
         }
-        let (fate, reason) = fate_of(&files);
         Ok(Judged {
-            fate,
-            reason,
             files,
+            interval_ms: self.interval_ms(dir),
         })
     }
 
@@ -175,6 +199,7 @@ impl Judge<'_> {
             sha256: String::new(),
             identity: None,
             fate: Fate::Rejected,
+            cause: Some(Cause::Refused),
             reason,
         };
         if let Some(reason) = &entry.refused {
@@ -194,28 +219,35 @@ impl Judge<'_> {
             Format::Gotext | Format::Profraw | Format::Profdata | Format::Covlive
         );
         let identity = identity.or_else(|| said.filter(|_| silent).cloned());
-        let (fate, reason) = match (&found.problem, &identity) {
+        let foreign = |reason: String| (Fate::Foreign, Some(Cause::ForeignBuild), reason);
+        let (fate, cause, reason) = match (&found.problem, &identity) {
             _ if entry.same_as.is_some() => {
                 let first = entry.same_as.as_deref().unwrap_or_default();
-                (Fate::Duplicate, format!("the same file as {first}"))
+                (Fate::Duplicate, None, format!("the same file as {first}"))
             }
-            (Some(problem @ Problem::Empty), _) => (Fate::Empty, problem.to_string()),
-            (Some(problem), _) => (Fate::Rejected, problem.to_string()),
-            (None, _) if found.format == Format::Record => (Fate::Record, String::new()),
-            (None, Some(id)) if self.knows(id, component) => (Fate::Merged, String::new()),
-            (None, Some(id)) => (Fate::Foreign, format!("no bundle of this run has {id}")),
-            (None, None) => (
-                Fate::Foreign,
-                "neither it nor the launcher says which build wrote it".to_owned(),
-            ),
+            (Some(problem), _) => {
+                let fate = match problem {
+                    Problem::Empty => Fate::Empty,
+                    _ => Fate::Rejected,
+                };
+                (fate, Some(problem.cause()), problem.to_string())
+            }
+            (None, _) if found.format == Format::Record => (Fate::Record, None, String::new()),
+            (None, Some(id)) if self.knows(id, component) => (Fate::Merged, None, String::new()),
+            (None, Some(id)) => foreign(format!("no bundle of this run has {id}")),
+            (None, None) => {
+                foreign("neither it nor the launcher says which build wrote it".to_owned())
+            }
         };
+        let Seal { size, sha256 } = Seal::of(&bytes);
         let file = File {
             path: entry.path.clone(),
             format: found.format,
-            size: bytes.len() as u64,
-            sha256: hex(&Sha256::digest(&bytes)),
+            size,
+            sha256,
             identity,
             fate,
+            cause,
             reason,
         };
         (file, bytes)
@@ -246,6 +278,7 @@ impl Judge<'_> {
             size: file.size,
             sha256: &file.sha256,
             fate: file.fate,
+            cause: file.cause,
             reason: &file.reason,
             identity: file.identity.as_ref(),
             component,
@@ -263,7 +296,9 @@ fn quarantined(path: &str) -> String {
         return path.to_owned();
     }
     let dir = &path[..path.len() - name.len()];
-    format!("{dir}{}", hex(&Sha256::digest(name)))
+    let digest = Sha256::digest(name);
+    let hex = digest.iter().map(|byte| format!("{byte:02x}"));
+    format!("{dir}{}", hex.collect::<String>())
 }
 
 fn base(path: &str) -> &str {
@@ -327,6 +362,7 @@ fn settle_meta(files: &mut [File]) {
             .is_none_or(|identity| !counted.contains(identity));
         if file.format == Format::Covmeta && file.fate == Fate::Merged && alone {
             file.fate = Fate::Empty;
+            file.cause = Some(Cause::MetaWithoutCounters);
             file.reason =
                 "no counters came with it: the process was stopped before it wrote them".to_owned();
         }
@@ -351,10 +387,10 @@ fn settle_leftovers(files: &mut [File], dir: &str, mapped: &BTreeMap<(u64, u64),
         if let Some(Name::Counters { pid, nanos, .. }) = whole
             && let Some(mapped) = mapped.get(&(pid, nanos))
         {
-            file.fate = Fate::Superseded;
+            (file.fate, file.cause) = (Fate::Superseded, None);
             file.reason = format!("{mapped} has all its counters");
         } else if is_live(&file.path, dir) {
-            file.fate = Fate::Superseded;
+            (file.fate, file.cause) = (Fate::Superseded, None);
             "the process was stopped while it wrote it; the one before counts"
                 .clone_into(&mut file.reason);
         }
@@ -363,10 +399,6 @@ fn settle_leftovers(files: &mut [File], dir: &str, mapped: &BTreeMap<(u64, u64),
 
 fn holds_counters(file: &File) -> bool {
     matches!(file.format, Format::Covcounters | Format::Covlive)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -384,6 +416,7 @@ mod tests {
             sha256: String::new(),
             identity: None,
             fate: Fate::Merged,
+            cause: None,
             reason: String::new(),
         };
         let mut files: Vec<File> = (0..snapshots.len()).map(file).collect();

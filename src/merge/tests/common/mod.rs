@@ -173,7 +173,9 @@ impl TestRun {
             start: None,
             end: None,
             ended: Ended::default(),
+            interval_ms: None,
             fate: Fate::Collected,
+            cause: None,
             reason: String::new(),
             files: vec![],
         });
@@ -219,6 +221,7 @@ impl TestRun {
                     sha256: sha256(&bytes),
                     identity: it.identities.into_iter().next(),
                     fate,
+                    cause: it.problem.as_ref().map(Problem::cause),
                     reason: it
                         .problem
                         .map(|problem| problem.to_string())
