@@ -2,7 +2,7 @@
 //! exactly one fate, and the fates add up to what was seen.
 //!
 //! It is also the seal of the evidence: each file has its length and SHA-256
-//! here, and the ledger's JSON has a digest of its own ([`seal`]).
+//! here, and the ledger's JSON has a digest of its own (see [`Seal`]).
 
 mod cause;
 mod seal;

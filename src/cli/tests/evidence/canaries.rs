@@ -151,7 +151,7 @@ fn found(bytes: &[u8]) -> Vec<&'static str> {
             .windows(canary.len())
             .any(|part| part == canary.as_bytes())
     };
-    ALL.into_iter().filter(|canary| has(&canary)).collect()
+    ALL.into_iter().filter(|canary| has(canary)).collect()
 }
 
 #[test]

@@ -84,6 +84,7 @@ pub fn run(command: &Command, at: Option<usize>) -> Traced {
             None => shell.env_remove(name),
         };
     }
+    #[allow(clippy::zombie_processes, reason = "waitpid below waits for it")]
     let child = shell.spawn().unwrap();
     let main = Pid::from_raw(child.id().cast_signed());
     // Of this thread only: other tests have children, too.

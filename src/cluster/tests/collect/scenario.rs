@@ -1,6 +1,5 @@
 //! A small language for what happened to pods: builds what the watch saw and
 //! what lies in the profile volume, so that each test reads as a story.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::fs;
