@@ -28,6 +28,7 @@ use crate::session::Session;
 use crate::ui::{count, human_bytes, human_time};
 
 mod component;
+mod pods;
 mod suite;
 
 pub use suite::test;
@@ -248,38 +249,7 @@ pub fn overlay(
                 .collect(),
         ),
     };
-    let mut components = Vec::new();
-    for component in &config.file.components {
-        let name = component.name.get_ref();
-        let bundle = bundles.iter().find(|bundle| &bundle.component == name);
-        let profile = bundle.and_then(|bundle| bundle.image.as_ref());
-        let workloads = component
-            .workloads
-            .iter()
-            .map(|text| text.get_ref().parse());
-        let created_by = component
-            .created_by
-            .as_ref()
-            .map(|created| created.get_ref().clone());
-        components.push(overlay::Component {
-            name: name.clone(),
-            kind: component.kind,
-            image: component
-                .image
-                .as_ref()
-                .map(|image| image.get_ref().clone()),
-            profile_image: profile.map(|image| image.reference.clone()),
-            workloads: workloads.collect::<Result<_, _>>().or_exit(Exit::Usage)?,
-            created_by: created_by.map(|created| overlay::CreatedBy {
-                component: created.component,
-                env: created.env,
-                container: created.container,
-            }),
-        });
-    }
-    let on_nodes = cluster.evidence().on_nodes.display().to_string();
-    let mut spec = overlay::Spec::new(session.run.id(), on_nodes, components);
-    spec.relax_pod_security = cluster.provider() != Provider::Existing;
+    let spec = pods::spec(session, cluster, bundles)?;
     let step = session.ui.step("overlay", "rendering");
     let kubectl = cluster.kubectl().or_exit(Exit::Cluster)?;
     let out = session.run.path.join("overlay");

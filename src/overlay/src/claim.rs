@@ -1,10 +1,8 @@
 //! Which container runs which component.
 
-use podcov_profile::names::Kind;
-
-use super::image::Reference;
+use super::refusal::listed;
 use super::template::{Id, Slot};
-use super::{Component, Error, Spec, WorkloadRef};
+use super::{Component, Error, Spec, Unseen, WorkloadRef};
 
 /// For each slot the index of the component it runs. Components that match
 /// nothing although they may (clients that only the suite starts) give a
@@ -51,12 +49,13 @@ fn wanted(
         return Ok(Vec::new());
     };
     let found: Vec<_> = (0..slots.len())
-        .filter(|slot| slots[*slot].known && runs(component, &slots[*slot]))
+        .filter(|slot| slots[*slot].known && component.runs(&slots[*slot].image))
         .collect();
-    if !found.is_empty() || component.created_by.is_some() {
+    let is_fine = component.created_by.is_some() || component.unseen == Unseen::Injected;
+    if !found.is_empty() || is_fine {
         return Ok(found);
     }
-    if component.kind == Kind::Client {
+    if component.unseen == Unseen::Started {
         warnings.push(format!(
             "no container in the manifests runs `{image}`: component `{}` is measured only where \
              the e2e suite starts it",
@@ -73,14 +72,6 @@ fn wanted(
         image: image.clone(),
         candidates: candidates(image, images.cloned()),
     })
-}
-
-/// Whether the container runs the component's image: that of production, or
-/// ours where an overlay was applied before.
-fn runs(component: &Component, slot: &Slot) -> bool {
-    let production = component.image.as_deref().map(Reference::parse);
-    production.is_some_and(|image| image.matches(&slot.image))
-        || component.profile_image.as_ref() == Some(&slot.image)
 }
 
 fn named(
@@ -141,7 +132,7 @@ fn sole(component: &Component, own: &[usize], slots: &[Slot]) -> Vec<usize> {
         let found = own.iter().copied().filter(|slot| test(&slots[*slot]));
         found.collect::<Vec<_>>()
     };
-    let by_image = filter(&|slot| runs(component, slot));
+    let by_image = filter(&|slot| component.runs(&slot.image));
     if !by_image.is_empty() {
         return by_image;
     }
@@ -167,14 +158,4 @@ fn candidates(wanted: &str, there: impl Iterator<Item = String>) -> String {
         text.push_str(&format!(" and {more} more"));
     }
     text
-}
-
-/// The names in backticks, or "none".
-pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    }
 }

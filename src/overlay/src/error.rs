@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use podcov_process::Cancelled;
 
-use super::patch::VOLUME;
+use super::refusal::Refusal;
 
 /// Why there is no overlay.
 #[derive(Debug, thiserror::Error)]
@@ -124,46 +124,9 @@ pub enum Error {
         /// What is wrong, and what to do.
         reason: String,
     },
-    /// A variable is set that podcov has to set.
-    #[error("container `{container}` of {workload} sets `{variable}`: {remedy}")]
-    VariableTaken {
-        /// The workload.
-        workload: String,
-        /// The container.
-        container: String,
-        /// The variable.
-        variable: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// A mount is in the way.
-    #[error(
-        "container `{container}` of {workload} mounts volume `{volume}` at {path}, which is in \
-         the way of the profile volume at {wanted} or of the launcher: move one of them"
-    )]
-    Mount {
-        /// The workload.
-        workload: String,
-        /// The container.
-        container: String,
-        /// The volume.
-        volume: String,
-        /// Where it is mounted.
-        path: String,
-        /// Where ours should be.
-        wanted: String,
-    },
-    /// Another volume has our name.
-    #[error(
-        "{workload} has a volume `{VOLUME}` of another kind ({found}), and the profile volume has \
-         to have that name: rename yours"
-    )]
-    Volume {
-        /// The workload.
-        workload: String,
-        /// Its sources.
-        found: String,
-    },
+    /// A container of the manifests cannot be measured.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The rendered overlay is not what the patches say.
     #[error(
         "kubectl rendered {object} differently from what its patch says, at {place}: two objects \

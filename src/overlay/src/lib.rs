@@ -7,29 +7,49 @@
 //! the patches say: every other field of the base is compared. An overlay on
 //! top of its own result changes nothing.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(feature = "render"),
+    expect(
+        dead_code,
+        reason = "of manifests; pods that are being created need none of it"
+    )
+)]
 
+#[cfg(feature = "render")]
 mod claim;
+mod created;
 mod edit;
+#[cfg(feature = "render")]
 mod error;
 mod image;
+#[cfg(feature = "render")]
 mod kubectl;
 mod patch;
+#[cfg(feature = "render")]
 mod plan;
+mod programs;
+mod refusal;
+#[cfg(feature = "render")]
+mod render;
 mod template;
+#[cfg(feature = "render")]
 mod write;
+#[cfg(feature = "render")]
 mod yaml;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use podcov_process::{Cancel, Progress};
-use podcov_profile::names::Kind;
+use serde::{Deserialize, Serialize};
 
+pub use created::{Created, NOT_INJECTED, created};
+#[cfg(feature = "render")]
 pub use error::Error;
-use kubectl::Kubectl;
 pub use patch::{COMPONENT_ANNOTATION, LAUNCHER, RUN_ANNOTATION, VOLUME, pod_patch};
-use plan::Plan;
+pub use programs::Programs;
+pub use refusal::Refusal;
+#[cfg(feature = "render")]
+pub use render::{Base, Rendered, render};
 
 /// Where the profile volume is mounted unless something else is asked for.
 pub const MOUNT_PATH: &str = "/podcov/profile";
@@ -37,7 +57,7 @@ pub const MOUNT_PATH: &str = "/podcov/profile";
 pub const MIN_GRACE_SECONDS: u32 = 5;
 
 /// What an overlay is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// The run that the evidence belongs to.
     pub run: String,
@@ -75,13 +95,12 @@ impl Spec {
 
 /// One component and where it runs. Without image, workloads and
 /// `created_by` it does not run in the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Component {
     /// Its name.
     pub name: String,
-    /// Its part in the composition. The image of a client need not be in the
-    /// manifests: the suite may start it.
-    pub kind: Kind,
+    /// How it gets into pods that no manifest shows.
+    pub unseen: Unseen,
     /// What production calls its image; without a tag, any tag fits.
     pub image: Option<String>,
     /// What the instrumented image is called; `None` where the manifests name
@@ -89,13 +108,38 @@ pub struct Component {
     pub profile_image: Option<String>,
     /// The containers that run it; none: those whose image is `image`.
     pub workloads: Vec<WorkloadRef>,
-    /// The operator that creates its pods.
+    /// The operator that creates its pods, by an option of that operator.
     pub created_by: Option<CreatedBy>,
+    /// What a command can start in the profile image; `None` where that is
+    /// not known, and then any command is taken.
+    pub programs: Option<Programs>,
+}
+
+impl Component {
+    /// Whether a container with this image runs the component: the image of
+    /// production, or ours where the pod was patched before.
+    fn runs(&self, image: &str) -> bool {
+        let production = self.image.as_deref().map(image::Reference::parse);
+        production.is_some_and(|production| production.matches(image))
+            || self.profile_image.as_deref() == Some(image)
+    }
+}
+
+/// How a component gets into pods that no manifest shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unseen {
+    /// Not at all: that no manifest has its image is a mistake.
+    Wrong,
+    /// The e2e suite may start it. Told in a warning.
+    Started,
+    /// The webhook patches its pods when they are created.
+    Injected,
 }
 
 /// A workload of the base, or one container of it:
 /// `[namespace/]Kind/name[:container]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadRef {
     /// Any namespace where it is `None`.
     pub namespace: Option<String>,
@@ -154,7 +198,7 @@ impl fmt::Display for WorkloadRef {
 }
 
 /// The option of an operator through which its pods are measured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatedBy {
     /// The operator's component.
     pub component: String,
@@ -162,28 +206,6 @@ pub struct CreatedBy {
     pub env: String,
     /// The container in the created pods.
     pub container: String,
-}
-
-/// What the overlay goes on top of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Base {
-    /// A folder with a kustomization.
-    Kustomization(PathBuf),
-    /// Manifests, or folders of them, as given to `kubectl apply -f`.
-    Manifests(Vec<PathBuf>),
-}
-
-/// An overlay that was written, and what comes out of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rendered {
-    /// The folder for `kubectl apply -k`.
-    pub kustomization: PathBuf,
-    /// All objects, for `kubectl apply -f -`.
-    pub yaml: String,
-    /// The containers that are measured, in the order of the objects.
-    pub patched: Vec<Patched>,
-    /// What the user should know, in sentences.
-    pub warnings: Vec<String>,
 }
 
 /// A container that is measured.
@@ -207,49 +229,4 @@ pub struct Patched {
     pub command_wrapped: bool,
     /// What that command starts.
     pub program: Option<String>,
-}
-
-/// Writes the overlay of `spec` on `base` into `out_dir` and renders it with
-/// `kubectl`. What an earlier overlay left in `out_dir` is replaced; a folder
-/// that holds another kustomization is an error.
-pub fn render(
-    base: &Base,
-    spec: &Spec,
-    kubectl: &Path,
-    out_dir: &Path,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Result<Rendered, Error> {
-    let kubectl = Kubectl {
-        program: kubectl,
-        cancel,
-    };
-    progress.status("rendering the manifests");
-    let mut objects = match base {
-        Base::Kustomization(dir) => kubectl.objects(&kubectl.kustomize(dir)?)?,
-        Base::Manifests(paths) => kubectl.objects_of(paths)?,
-    };
-    objects.iter_mut().for_each(template::strip_build_metadata);
-    if objects.is_empty() {
-        let base = match base {
-            Base::Kustomization(dir) => dir.display().to_string(),
-            Base::Manifests(paths) => {
-                let paths: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
-                paths.join(", ")
-            }
-        };
-        return Err(Error::EmptyBase { base });
-    }
-    let plan = Plan::new(spec, objects)?;
-    progress.status("writing the overlay");
-    write::overlay(out_dir, base, &plan)?;
-    progress.status("rendering the overlay");
-    let yaml = kubectl.kustomize(out_dir)?;
-    plan.check(kubectl.objects(&yaml)?)?;
-    Ok(Rendered {
-        kustomization: out_dir.to_owned(),
-        yaml,
-        patched: plan.patched,
-        warnings: plan.warnings,
-    })
 }

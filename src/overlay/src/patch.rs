@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::claim::listed;
 use super::edit::Editor;
+use super::refusal::{Refusal, listed};
 use super::template::Slot;
-use super::{Component, Error, Patched, Spec};
+use super::{Component, Patched, Spec};
 
 /// Name of the volume and of its mounts.
 pub const VOLUME: &str = "podcov-profile";
@@ -129,7 +129,7 @@ impl Template<'_> {
         component: &Component,
         from: &[(String, String)],
         warnings: &mut Vec<String>,
-    ) -> Result<Patched, Error> {
+    ) -> Result<Patched, Refusal> {
         let at = self.editor.len();
         let path = &slot.path;
         self.check_environment(slot, from)?;
@@ -180,7 +180,7 @@ impl Template<'_> {
         &mut self,
         containers: &[(&str, &str)],
         warnings: &mut Vec<String>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Refusal> {
         let template = self.path;
         let annotated = self.run_annotation().is_some();
         self.set_volume(annotated)?;
@@ -213,7 +213,7 @@ impl Template<'_> {
         slot: &Slot,
         variable: &str,
         patch: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Refusal> {
         let at = self.editor.len();
         let env = format!("{}/env", slot.path);
         let mut there = self.editor.array(&env).iter();
@@ -223,7 +223,7 @@ impl Template<'_> {
         if let Some(there) = there
             && !is_pod_patch(&there["value"])
         {
-            return Err(Error::VariableTaken {
+            return Err(Refusal::VariableTaken {
                 workload: self.workload.clone(),
                 container: slot.name.clone(),
                 variable: variable.to_owned(),
@@ -253,7 +253,7 @@ impl Template<'_> {
         }
     }
 
-    fn check_environment(&self, slot: &Slot, from: &[(String, String)]) -> Result<(), Error> {
+    fn check_environment(&self, slot: &Slot, from: &[(String, String)]) -> Result<(), Refusal> {
         let env = format!("{}/env", slot.path);
         let names = self.editor.array(&env).iter();
         let mut names = names.filter_map(|entry| entry["name"].as_str());
@@ -267,7 +267,7 @@ impl Template<'_> {
         };
         match taken {
             None => Ok(()),
-            Some((variable, source)) => Err(Error::VariableTaken {
+            Some((variable, source)) => Err(Refusal::VariableTaken {
                 workload: self.workload.clone(),
                 container: slot.name.clone(),
                 variable: variable.to_owned(),
@@ -304,6 +304,7 @@ impl Template<'_> {
         for entry in entries {
             let mut there = self.editor.array(&path).iter();
             match there.rposition(|old| old["name"] == entry["name"]) {
+                Some(at) if is_same(&self.editor.array(&path)[at], &entry) => {}
                 Some(at) => self.editor.set(&format!("{path}/{at}"), entry),
                 None => new.push(entry),
             }
@@ -311,7 +312,7 @@ impl Template<'_> {
         self.editor.push(&path, new);
     }
 
-    fn set_mount(&mut self, slot: &Slot) -> Result<(), Error> {
+    fn set_mount(&mut self, slot: &Slot) -> Result<(), Refusal> {
         let path = format!("{}/volumeMounts", slot.path);
         let own = mount(self.spec);
         let mut there = false;
@@ -322,7 +323,7 @@ impl Template<'_> {
                 there = true;
             } else if mount["name"] == json!(VOLUME) || hides(at, &self.spec.mount_path) {
                 let name = mount["name"].as_str().unwrap_or_default();
-                return Err(Error::Mount {
+                return Err(Refusal::Mount {
                     workload: self.workload.clone(),
                     container: slot.name.clone(),
                     volume: name.to_owned(),
@@ -339,7 +340,7 @@ impl Template<'_> {
 
     /// `ours` says whether an overlay made what there is: then the volume of
     /// another run is replaced.
-    fn set_volume(&mut self, ours: bool) -> Result<(), Error> {
+    fn set_volume(&mut self, ours: bool) -> Result<(), Refusal> {
         let path = format!("{}/spec/volumes", self.path);
         let own = volume(self.spec);
         let there = self.editor.array(&path).iter();
@@ -352,7 +353,7 @@ impl Template<'_> {
             }
             Some((_, old)) => {
                 let keys = old.as_object().into_iter().flat_map(|map| map.keys());
-                return Err(Error::Volume {
+                return Err(Refusal::Volume {
                     workload: self.workload.clone(),
                     found: listed(keys.map(String::as_str).filter(|key| *key != "name")),
                 });
@@ -382,6 +383,19 @@ impl Template<'_> {
             }
         }
     }
+}
+
+/// Whether two variables are the same: the API server adds the version of a
+/// field's path, whose default is `v1`.
+fn is_same(there: &Value, entry: &Value) -> bool {
+    const VERSION: &str = "apiVersion";
+    let mut there = there.clone();
+    if let Some(Value::Object(field)) = there.pointer_mut("/valueFrom/fieldRef")
+        && field.get(VERSION) == Some(&json!("v1"))
+    {
+        field.remove(VERSION);
+    }
+    there == *entry
 }
 
 /// What a command that begins with the launcher starts.

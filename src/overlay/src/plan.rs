@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::edit::Editor;
 use super::patch::{Template, pod_patch};
+use super::refusal::listed;
 use super::template::{Id, Slot, slots};
 use super::{Component, Error, Patched, Spec, claim};
 
@@ -237,7 +238,7 @@ impl Created {
             let creator = spec.components.iter().position(|c| c.name == by.component);
             let Some(creator) = creator else {
                 let names = spec.components.iter().map(|c| c.name.as_str());
-                let there = claim::listed(names);
+                let there = listed(names);
                 return Err(wrong(format!("is no component; there are {there}")));
             };
             if !claims.contains(&Some(creator)) {

@@ -10,9 +10,8 @@ mod program;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use podcov_overlay::{Base, Component, CreatedBy, Error, Rendered, Spec, render};
+use podcov_overlay::{Base, Component, CreatedBy, Error, Rendered, Spec, Unseen, render};
 use podcov_process::{Cancel, Silent};
-use podcov_profile::names::Kind;
 use program::kubectl;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,7 +33,7 @@ struct Case {
 struct CaseComponent {
     name: String,
     #[serde(default)]
-    kind: Option<Kind>,
+    kind: Option<String>,
     image: Option<String>,
     profile_image: Option<String>,
     #[serde(default)]
@@ -57,7 +56,10 @@ impl CaseComponent {
     fn component(self) -> Component {
         Component {
             name: self.name,
-            kind: self.kind.unwrap_or(Kind::Operator),
+            unseen: match self.kind.as_deref() {
+                Some("client") => Unseen::Started,
+                _ => Unseen::Wrong,
+            },
             image: self.image,
             profile_image: self.profile_image,
             workloads: self.workloads.iter().map(|w| w.parse().unwrap()).collect(),
@@ -68,6 +70,7 @@ impl CaseComponent {
                     env,
                     container,
                 }),
+            programs: None,
         }
     }
 }

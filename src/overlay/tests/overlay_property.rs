@@ -6,9 +6,8 @@ mod program;
 use std::fs;
 use std::path::Path;
 
-use podcov_overlay::{Base, Component, Spec, render};
+use podcov_overlay::{Base, Component, Spec, Unseen, render};
 use podcov_process::{Cancel, Silent};
-use podcov_profile::names::Kind;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -209,11 +208,12 @@ fn every_field_of_the_base_survives() {
         "/var/lib/podcov",
         vec![Component {
             name: "op".into(),
-            kind: Kind::Operator,
+            unseen: Unseen::Wrong,
             image: Some(IMAGE.into()),
             profile_image: Some("localhost/op-profile:dev".into()),
             workloads: vec![],
             created_by: None,
+            programs: None,
         }],
     );
     let kubectl = program::kubectl();
