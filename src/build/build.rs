@@ -33,7 +33,15 @@ fn embed(name: &str, flags: &[&str]) {
         .join(name)
         .join("Cargo.toml");
     let dir = manifest.parent().expect("it was just joined");
-    for path in [dir.join("src"), dir.join("build.rs"), manifest.clone()] {
+    // The agent patches pods by the overlay's code.
+    let overlay = dir.join("../overlay");
+    for path in [
+        dir.join("src"),
+        dir.join("build.rs"),
+        manifest.clone(),
+        overlay.join("src"),
+        overlay.join("Cargo.toml"),
+    ] {
         if path.exists() {
             println!("cargo::rerun-if-changed={}", path.display());
         }

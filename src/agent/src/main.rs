@@ -3,6 +3,8 @@
 //! variables, because podcov itself writes the manifests that start it.
 #![forbid(unsafe_code)]
 
+mod inject;
+
 use std::process::ExitCode;
 
 /// A subcommand: its name, what it does in a line, and what runs it. The error
@@ -14,14 +16,21 @@ struct Command {
 }
 
 /// All of them, in the order of the help.
-const COMMANDS: &[Command] = &[Command {
-    name: "version",
-    about: "prints the version of podcov that it belongs to",
-    run: || {
-        println!("podcov-agent {}", env!("CARGO_PKG_VERSION"));
-        Ok(())
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "inject",
+        about: "patches pods that are being created, as the API server's webhook",
+        run: inject::main,
     },
-}];
+    Command {
+        name: "version",
+        about: "prints the version of podcov that it belongs to",
+        run: || {
+            println!("podcov-agent {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        },
+    },
+];
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);

@@ -32,6 +32,7 @@ mod refusal;
 #[cfg(feature = "render")]
 mod render;
 mod template;
+pub mod webhook;
 #[cfg(feature = "render")]
 mod write;
 #[cfg(feature = "render")]
