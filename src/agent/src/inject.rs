@@ -4,6 +4,7 @@
 //! podcov made. It asks nobody anything, so it needs no rights in the cluster.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,7 +26,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 /// Variable with the folder.
 const DIR: &str = "PODCOV_INJECT_DIR";
-/// Variable with the address to listen at.
+/// Variable with the addresses to listen at; the first that there is counts.
 const LISTEN: &str = "PODCOV_LISTEN";
 /// An object that etcd takes has 1.5 MiB at most; a review has it once or twice.
 const LARGEST: usize = 4 << 20;
@@ -41,31 +42,35 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Serves until it is told to end.
 pub fn main() -> Result<(), String> {
     let dir = variable(DIR)?;
-    let address = variable(LISTEN)?;
+    let addresses = addresses(&variable(LISTEN)?)?;
     let (settings, tls) = read(Path::new(&dir))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
-        let listener = TcpListener::bind(&address)
+        let listener = TcpListener::bind(&addresses[..])
             .await
-            .map_err(|error| format!("cannot listen at {address}: {error}"))?;
+            .map_err(|error| format!("cannot listen at {addresses:?}: {error}"))?;
         let mut end = signal(SignalKind::terminate())
             .map_err(|error| format!("cannot wait for signals: {error}"))?;
-        eprintln!(
-            "patching pods of run {} at {}",
-            settings.spec.run,
-            listener
-                .local_addr()
-                .map_or(address.clone(), |address| address.to_string())
-        );
+        let own = listener.local_addr();
+        let own = own.map_or_else(|error| error.to_string(), |own| own.to_string());
+        eprintln!("patching pods of run {} at {own}", settings.spec.run);
         tokio::select! {
             () = serve(listener, Arc::new(settings), TlsAcceptor::from(Arc::new(tls))) => {}
             () = async { end.recv().await; tokio::time::sleep(FAREWELL).await } => {}
         }
         Ok(())
     })
+}
+
+fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let wrong = |word: &str| format!("expected addresses with ports in ${LISTEN}, found `{word}`");
+    let words = text.split_whitespace();
+    words
+        .map(|word| word.parse().map_err(|_| wrong(word)))
+        .collect()
 }
 
 fn variable(name: &str) -> Result<String, String> {

@@ -8,6 +8,7 @@ pub mod deploy;
 pub mod discover;
 pub mod embedded;
 pub mod existing;
+pub mod inject;
 pub mod kind;
 pub mod logs;
 pub mod provider;

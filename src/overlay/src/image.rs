@@ -53,6 +53,12 @@ fn with_registry(name: &str) -> String {
     }
 }
 
+/// Whether a container with `image` runs `asked`: the name has to be the same,
+/// tag and digest only where `asked` gives one.
+pub fn is_image(asked: &str, image: &str) -> bool {
+    Reference::parse(asked).matches(image)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

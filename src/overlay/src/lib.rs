@@ -46,6 +46,7 @@ use serde::{Deserialize, Serialize};
 pub use created::{Created, NOT_INJECTED, created};
 #[cfg(feature = "render")]
 pub use error::Error;
+pub use image::is_image;
 pub use patch::{COMPONENT_ANNOTATION, LAUNCHER, RUN_ANNOTATION, VOLUME, pod_patch};
 pub use programs::Programs;
 pub use refusal::Refusal;
@@ -92,6 +93,12 @@ impl Spec {
             relax_pod_security: false,
         }
     }
+
+    /// Whether a namespace that enforces the `baseline` or `restricted` level of
+    /// Pod Security refuses pods with these changes: both forbid hostPath.
+    pub fn needs_privileged(&self) -> bool {
+        true
+    }
 }
 
 /// One component and where it runs. Without image, workloads and
@@ -120,8 +127,9 @@ impl Component {
     /// Whether a container with this image runs the component: the image of
     /// production, or ours where the pod was patched before.
     fn runs(&self, image: &str) -> bool {
-        let production = self.image.as_deref().map(image::Reference::parse);
-        production.is_some_and(|production| production.matches(image))
+        self.image
+            .as_deref()
+            .is_some_and(|own| is_image(own, image))
             || self.profile_image.as_deref() == Some(image)
     }
 }

@@ -129,14 +129,10 @@ impl Reply {
     fn namespace(&mut self, settings: &Settings, namespace: &Value, now: u64) {
         let meta = &namespace["metadata"];
         let name = meta["name"].as_str().unwrap_or_default();
-        let fits = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => name == pattern,
-        };
         // Who wrote a label meant it.
         let has_label = meta["labels"][INJECT_LABEL].is_string();
         let is_over = settings.until.is_some_and(|until| now >= until);
-        if has_label || is_over || !settings.namespaces.iter().any(fits) {
+        if has_label || is_over || !fits(&settings.namespaces, name) {
             return;
         }
         let mut editor = Editor::new(namespace.clone());
@@ -145,6 +141,19 @@ impl Reply {
         self.patch = editor.finish().1;
         self.said = Some("its pods will be measured".to_owned());
     }
+}
+
+/// Whether patterns of names mean a namespace. They never mean those of
+/// Kubernetes and of podcov itself.
+pub fn fits(patterns: &[String], namespace: &str) -> bool {
+    let fits = |pattern: &String| match pattern.strip_suffix('*') {
+        Some(start) => namespace.starts_with(start),
+        None => namespace == pattern,
+    };
+    let is_foreign = ["kube-", "podcov-"]
+        .iter()
+        .any(|start| namespace.starts_with(start));
+    !is_foreign && patterns.iter().any(fits)
 }
 
 /// The API server cuts longer ones.

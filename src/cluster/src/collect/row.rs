@@ -224,6 +224,9 @@ impl Rows<'_> {
     }
 
     fn why_missing(&self, pod: &Pod, container: &Container, start: &Expected<'_>) -> String {
+        if let Some(why) = &container.not_injected {
+            return format!("not injected: {why}");
+        }
         let message = start.seen.and_then(|seen| seen.message.as_deref());
         if let Some(why) = message.and_then(no_evidence) {
             return format!("the launcher could not write evidence: {why}");
