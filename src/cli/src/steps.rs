@@ -28,9 +28,11 @@ use crate::session::Session;
 use crate::ui::{count, human_bytes, human_time};
 
 mod component;
-mod pods;
+mod inject;
+pub mod pods;
 mod suite;
 
+pub use inject::{inject, injects, install, lifetime, namespaces, uninject};
 pub use suite::test;
 
 /// The first line of a run.
@@ -162,6 +164,7 @@ pub fn cluster_up(session: &Session, keep: bool) -> Result<Box<dyn Cluster>, Fai
         format!("{about}, kubeconfig {}", cluster.kubeconfig().display())
     });
     up.or_exit(Exit::Cluster)?;
+    inject::sweep(session, cluster.as_ref())?;
     session.update_record(|record| record.cluster = Some(about))?;
     Ok(cluster)
 }
@@ -309,14 +312,16 @@ pub fn watch(
         }
     });
     let progress: Arc<dyn Progress> = session.ui.clone();
-    Watcher::start(
+    let watcher = Watcher::start(
         &target(session, cluster),
         &session.run.id(),
         watched.collect(),
         progress,
         &session.cancel,
-    )
-    .or_exit(Exit::Cluster)
+    );
+    let watcher = watcher.or_exit(Exit::Cluster)?;
+    inject::expect(session, cluster, bundles, &watcher)?;
+    Ok(watcher)
 }
 
 /// Applies the rendering and waits until it is ready.
@@ -331,6 +336,10 @@ pub fn deploy(
     let target = target(session, cluster);
     let plan =
         deploy::plan(&target, &rendered.yaml, watcher, &session.cancel).or_exit(Exit::Cluster)?;
+    let plan = match injects(session) {
+        true => plan.injected(session.config.name()),
+        false => plan,
+    };
     // Before anything is applied: what fails or is interrupted is stopped, too.
     write_json_atomic(&session.run.deployed_json(), plan.deployed()).or_exit(Exit::Fault)?;
     let deployed = deploy::deploy(

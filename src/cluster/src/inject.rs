@@ -31,6 +31,8 @@ use crate::target::{Error, Target, ask, not_found, pause, runtime};
 const MANAGER: &str = "podcov-inject";
 /// How long the webhook may take to answer for the first time.
 const READY: Duration = Duration::from_secs(90);
+/// How long its pods may take to end.
+const END: Duration = Duration::from_secs(20);
 /// How long what an earlier one left may take to go.
 const GONE: Duration = Duration::from_secs(90);
 
@@ -65,7 +67,9 @@ pub struct Found {
     pub silent: Option<String>,
     /// The namespaces in which pods are patched.
     pub namespaces: Vec<String>,
-    /// When its certificate ends, RFC 3339.
+    /// When it ceases to patch pods, RFC 3339; `None` when it is removed.
+    pub until: Option<String>,
+    /// The day on which its certificate ends.
     pub expires: Option<String>,
 }
 
@@ -322,13 +326,47 @@ async fn remove(client: &Client, composition: &str, cancel: &Cancel) -> Result<b
     let had_configuration = there(deleted.await.map(drop))?;
     let namespaces = labelled(client, composition, cancel).await?;
     set_label(client, &namespaces, None, cancel).await?;
-    let api: Api<Namespace> = Api::all(client.clone());
     let own = own_namespace(composition);
+    end_pods(client, &own, cancel).await?;
+    let api: Api<Namespace> = Api::all(client.clone());
     let deleted = ask("remove the webhook's namespace", cancel, || {
         api.delete(&own, &params)
     });
     let had_namespace = there(deleted.await.map(drop))?;
     Ok(had_configuration || had_namespace)
+}
+
+/// Ends the webhook's pods and waits for it. A node that is taken away while
+/// the API server has a connection to one of them waits for minutes for the
+/// end of that connection.
+async fn end_pods(client: &Client, own: &str, cancel: &Cancel) -> Result<(), Error> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), own);
+    let params = DeleteParams::background();
+    let deleted = ask("end the webhook", cancel, || {
+        deployments.delete(NAME, &params)
+    });
+    if !there(deleted.await.map(drop))? {
+        return Ok(());
+    }
+    let pods: Api<Pod> = Api::namespaced(client.clone(), own);
+    // Nobody asks it any more.
+    let soon = DeleteParams::default().grace_period(1);
+    let begin = Instant::now();
+    loop {
+        let params = ListParams::default();
+        let left = ask("look at the webhook's pods", cancel, || pods.list(&params)).await?;
+        if left.items.is_empty() || begin.elapsed() >= END {
+            return Ok(());
+        }
+        let named = left.items.into_iter().filter_map(|pod| pod.metadata.name);
+        for name in named {
+            let deleted = ask("end the webhook's pod", cancel, || {
+                pods.delete(&name, &soon)
+            });
+            there(deleted.await.map(drop))?;
+        }
+        pause(Duration::from_millis(200), cancel).await?;
+    }
 }
 
 fn there(result: Result<(), Error>) -> Result<bool, Error> {
@@ -368,7 +406,13 @@ async fn look(client: &Client, composition: &str, cancel: &Cancel) -> Result<Opt
         .and_then(|d| d.status?.ready_replicas)
         .unwrap_or(0);
     let silent = probe(client, composition, cancel).await?.err();
+    let until = settings
+        .as_ref()
+        .and_then(|settings: &Settings| settings.until);
+    let until = until.and_then(|until| i64::try_from(until).ok());
+    let until = until.and_then(|until| jiff::Timestamp::from_second(until).ok());
     Ok(Some(Found {
+        until: until.map(|until| until.to_string()),
         settings,
         ready,
         silent,

@@ -120,21 +120,24 @@ impl Bench {
         Spec::new(RUN, evidence.display().to_string(), vec![worker])
     }
 
-    fn install(&self, watcher: &Watcher) {
+    fn install(&self, lasts: Option<Duration>) {
+        let webhook = Webhook {
+            composition: COMPOSITION.into(),
+            image: AGENT.into(),
+            namespaces: vec!["e2e-*".into()],
+            lasts,
+            spec: self.spec(),
+        };
+        inject::install(&self.target(), &webhook, &Silent, &Cancel::new()).unwrap();
+    }
+
+    fn expect(&self, watcher: &Watcher) {
         watcher.injects(Injects {
             composition: COMPOSITION.into(),
             components: vec!["worker".into()],
             own_namespace: inject::own_namespace(COMPOSITION),
             needs_privileged: self.spec().needs_privileged(),
         });
-        let webhook = Webhook {
-            composition: COMPOSITION.into(),
-            image: AGENT.into(),
-            namespaces: vec!["e2e-*".into()],
-            lasts: Some(Duration::from_secs(1800)),
-            spec: self.spec(),
-        };
-        inject::install(&self.target(), &webhook, &Silent, &Cancel::new()).unwrap();
     }
 
     fn watcher(&self) -> Watcher {
@@ -266,7 +269,8 @@ fn pods_that_nobody_wrote_a_manifest_for_are_measured_or_their_loss_is_told() {
     let target = bench.target();
     let cancel = Cancel::new();
     let watcher = bench.watcher();
-    bench.install(&watcher);
+    bench.expect(&watcher);
+    bench.install(Some(Duration::from_secs(1800)));
 
     // The namespaces that podcov deploys into get the label; `elsewhere` is
     // somebody else's.
@@ -344,10 +348,13 @@ fn pods_that_nobody_wrote_a_manifest_for_are_measured_or_their_loss_is_told() {
     watcher.injection_ends();
     assert!(inject::uninstall(&target, COMPOSITION, &cancel).unwrap());
     assert!(!inject::sweep(&target, COMPOSITION, &cancel).unwrap());
-    nothing_is_left(&bench);
+    nothing_is_left(&bench, "after");
 
     let ledger = bench.collect(watcher);
     every_pod_is_accounted_for(&ledger);
+    what_a_killed_run_left_goes_with_the_next(&bench);
+    // No connection of the webhook keeps the node's network.
+    bench.cluster.down(&Silent).unwrap();
 }
 
 fn a_deployment_that_is_reverted_is_still_measured(bench: &Bench) {
@@ -402,15 +409,27 @@ fn a_pod_passes_while_the_webhook_is_down(bench: &Bench, watcher: &Watcher) {
     });
 }
 
-fn nothing_is_left(bench: &Bench) {
+fn nothing_is_left(bench: &Bench, name: &str) {
     let labelled = ["get", "namespaces", "-l", INJECT_LABEL, "-o", "name"];
     until("the webhook's namespace is gone", || {
         !bench.kubectl(&labelled, "").contains("namespace/")
     });
     let configurations = ["get", "mutatingwebhookconfigurations", "-o", "name"];
     assert!(!bench.kubectl(&configurations, "").contains("podcov"));
-    bench.create(&[pod("sites", "after")]);
-    assert_eq!(bench.image_of("sites", "after"), [PLAIN]);
+    bench.create(&[pod("sites", name)]);
+    assert_eq!(bench.image_of("sites", name), [PLAIN]);
+}
+
+fn what_a_killed_run_left_goes_with_the_next(bench: &Bench) {
+    let sweep = || inject::sweep(&bench.target(), COMPOSITION, &Cancel::new()).unwrap();
+    bench.install(None);
+    assert!(!sweep(), "somebody installed it by hand");
+    // One in the place of another, and at once in use.
+    bench.install(Some(Duration::from_secs(1800)));
+    bench.create(&[pod("e2e-one", "second")]);
+    assert_eq!(bench.image_of("e2e-one", "second"), [PROFILE]);
+    assert!(sweep());
+    nothing_is_left(bench, "after-the-sweep");
 }
 
 fn every_pod_is_accounted_for(ledger: &Ledger) {

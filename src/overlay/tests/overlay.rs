@@ -34,6 +34,8 @@ struct CaseComponent {
     name: String,
     #[serde(default)]
     kind: Option<String>,
+    #[serde(default)]
+    injected: bool,
     image: Option<String>,
     profile_image: Option<String>,
     #[serde(default)]
@@ -58,6 +60,7 @@ impl CaseComponent {
             name: self.name,
             unseen: match self.kind.as_deref() {
                 Some("client") => Unseen::Started,
+                _ if self.injected => Unseen::Injected,
                 _ => Unseen::Wrong,
             },
             image: self.image,
@@ -434,7 +437,7 @@ fn the_example_composition_is_measured_as_a_whole() {
     let case = "components:
 - {name: website-operator, image: localhost/website-operator, profileImage: p:1, workloads: ['Deployment/website-operator:manager']}
 - {name: certificate-operator, image: 'localhost/certificate-operator:dev', profileImage: p:2}
-- {name: webserver, kind: workload, image: 'localhost/webserver:dev', profileImage: p:3, createdBy: [website-operator, WEBSITE_POD_PATCH, webserver]}
+- {name: webserver, kind: workload, image: 'localhost/webserver:dev', profileImage: p:3, injected: true}
 - {name: sitectl, kind: client, image: 'localhost/sitectl:dev', profileImage: p:4}
 ---
 ";
