@@ -64,6 +64,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Build => command::single::build(global)?,
         Command::Overlay => command::single::overlay(global)?,
         Command::Cluster { command } => command::cluster::cluster(global, command)?,
+        Command::Inject { command } => command::inject::inject(global, command)?,
         Command::Deploy => command::single::deploy(global)?,
         Command::Test(args) => command::single::test(global, &args.e2e)?,
         Command::Stop => command::single::stop(global)?,

@@ -9,11 +9,13 @@ pub mod discover;
 pub mod doctor;
 pub mod embedded;
 pub mod existing;
+pub mod inject;
 pub mod kind;
 pub mod logs;
-pub mod overlay;
 pub mod provider;
 pub mod stop;
 pub mod store;
 pub mod target;
 pub mod watch;
+
+pub use podcov_overlay as overlay;

@@ -9,6 +9,7 @@ pub mod exec;
 pub mod export;
 pub mod import;
 pub mod init;
+pub mod inject;
 pub mod inspect;
 pub mod merge;
 pub mod show;
