@@ -327,26 +327,26 @@ async fn remove(client: &Client, composition: &str, cancel: &Cancel) -> Result<b
     let namespaces = labelled(client, composition, cancel).await?;
     set_label(client, &namespaces, None, cancel).await?;
     let own = own_namespace(composition);
-    end_pods(client, &own, cancel).await?;
+    let had_pods = end_pods(client, &own, cancel).await?;
     let api: Api<Namespace> = Api::all(client.clone());
     let deleted = ask("remove the webhook's namespace", cancel, || {
         api.delete(&own, &params)
     });
-    let had_namespace = there(deleted.await.map(drop))?;
-    Ok(had_configuration || had_namespace)
+    there(deleted.await.map(drop))?;
+    Ok(had_configuration || had_pods)
 }
 
-/// Ends the webhook's pods and waits for it. A node that is taken away while
+/// Ends the webhook's pods and waits for it; says whether there were any. A node that is taken away while
 /// the API server has a connection to one of them waits for minutes for the
 /// end of that connection.
-async fn end_pods(client: &Client, own: &str, cancel: &Cancel) -> Result<(), Error> {
+async fn end_pods(client: &Client, own: &str, cancel: &Cancel) -> Result<bool, Error> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), own);
     let params = DeleteParams::background();
     let deleted = ask("end the webhook", cancel, || {
         deployments.delete(NAME, &params)
     });
     if !there(deleted.await.map(drop))? {
-        return Ok(());
+        return Ok(false);
     }
     let pods: Api<Pod> = Api::namespaced(client.clone(), own);
     // Nobody asks it any more.
@@ -356,7 +356,7 @@ async fn end_pods(client: &Client, own: &str, cancel: &Cancel) -> Result<(), Err
         let params = ListParams::default();
         let left = ask("look at the webhook's pods", cancel, || pods.list(&params)).await?;
         if left.items.is_empty() || begin.elapsed() >= END {
-            return Ok(());
+            return Ok(true);
         }
         let named = left.items.into_iter().filter_map(|pod| pod.metadata.name);
         for name in named {
@@ -405,6 +405,9 @@ async fn look(client: &Client, composition: &str, cancel: &Cancel) -> Result<Opt
     let ready = deployment
         .and_then(|d| d.status?.ready_replicas)
         .unwrap_or(0);
+    let mut namespaces = labelled(client, composition, cancel).await?;
+    // It has the label for probes alone.
+    namespaces.retain(|name| *name != own);
     let silent = probe(client, composition, cancel).await?.err();
     let until = settings
         .as_ref()
@@ -416,7 +419,7 @@ async fn look(client: &Client, composition: &str, cancel: &Cancel) -> Result<Opt
         settings,
         ready,
         silent,
-        namespaces: labelled(client, composition, cancel).await?,
+        namespaces,
         expires: annotations.get(objects::EXPIRES).cloned(),
     }))
 }
