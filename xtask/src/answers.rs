@@ -1,6 +1,6 @@
 //! Whether two programs gave the same answer to one question.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,16 +28,17 @@ pub fn agree(answer: &Answer, theirs: &Path, ours: &Path) -> Result<Option<Strin
     let read = |path: &Path| {
         fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
     };
-    let set = |text: &str, end: &str| -> BTreeSet<String> {
-        text.split(end).map(|part| part.trim().to_owned()).collect()
+    let parts = |text: &str, end: &str| -> Vec<String> {
+        let parts = text.split(end).map(|part| part.trim().to_owned());
+        parts.filter(|part| !part.is_empty()).collect()
     };
     let (theirs, ours) = match answer {
         Answer::Profdata => (functions(theirs)?, functions(ours)?),
         Answer::Covdata(covdata) => (text_of(covdata, theirs)?, text_of(covdata, ours)?),
-        Answer::Lines => (set(&read(theirs)?, "\n"), set(&read(ours)?, "\n")),
+        Answer::Lines => (parts(&read(theirs)?, "\n"), parts(&read(ours)?, "\n")),
         Answer::Lcov => (
-            set(&read(theirs)?, "end_of_record\n"),
-            set(&read(ours)?, "end_of_record\n"),
+            parts(&read(theirs)?, "end_of_record\n"),
+            parts(&read(ours)?, "end_of_record\n"),
         ),
         Answer::Json => (pieces(&read(theirs)?), pieces(&read(ours)?)),
         Answer::Any => {
@@ -48,27 +49,46 @@ pub fn agree(answer: &Answer, theirs: &Path, ours: &Path) -> Result<Option<Strin
     Ok(difference(&theirs, &ours))
 }
 
-fn difference(theirs: &BTreeSet<String>, ours: &BTreeSet<String>) -> Option<String> {
-    let missing = theirs.difference(ours).count();
-    let added = ours.difference(theirs).count();
-    if missing + added == 0 {
+/// What one has and the other has not, or not as often: a record told twice is
+/// a wrong answer, too.
+fn difference(theirs: &[String], ours: &[String]) -> Option<String> {
+    if theirs.is_empty() && ours.is_empty() {
+        return Some("both are empty, so nothing was compared".to_owned());
+    }
+    let mut surplus: BTreeMap<&str, i64> = BTreeMap::new();
+    theirs
+        .iter()
+        .for_each(|part| *surplus.entry(part).or_default() += 1);
+    ours.iter()
+        .for_each(|part| *surplus.entry(part).or_default() -= 1);
+    let (mut missing, mut added) = (Vec::new(), Vec::new());
+    for (part, surplus) in surplus {
+        match surplus {
+            0 => {}
+            1.. => missing.push(part),
+            _ => added.push(part),
+        }
+    }
+    if missing.is_empty() && added.is_empty() {
         return None;
     }
-    let first = |mut parts: std::collections::btree_set::Difference<'_, String>| {
-        let part = parts.next().cloned().unwrap_or_default();
-        part.chars().take(400).collect::<String>()
+    let first = |parts: &[&str]| -> String {
+        let part = parts.first().copied().unwrap_or_default();
+        part.chars().take(400).collect()
     };
     Some(format!(
-        "of {} parts {missing} are missing and {added} are new\ntheirs: {}\nours:   {}",
+        "of {} parts {} are missing and {} are new\ntheirs: {}\nours:   {}",
         theirs.len(),
-        first(theirs.difference(ours)),
-        first(ours.difference(theirs)),
+        missing.len(),
+        added.len(),
+        first(&missing),
+        first(&added),
     ))
 }
 
 /// Records of an indexed profile, as LLVM's own tool reads them, without the
 /// functions that never ran: `-sparse` leaves them out.
-fn functions(profile: &Path) -> Result<BTreeSet<String>, String> {
+fn functions(profile: &Path) -> Result<Vec<String>, String> {
     let mut merge = Command::new("llvm-profdata-22");
     merge.args(["merge", "-text", "-o", "-"]).arg(profile);
     let text = output(&mut merge)?;
@@ -84,7 +104,7 @@ fn functions(profile: &Path) -> Result<BTreeSet<String>, String> {
     Ok(records.map(|record| record.trim().to_owned()).collect())
 }
 
-fn text_of(covdata: &Path, dir: &Path) -> Result<BTreeSet<String>, String> {
+fn text_of(covdata: &Path, dir: &Path) -> Result<Vec<String>, String> {
     let mut textfmt = Command::new(covdata);
     textfmt
         .arg("textfmt")
@@ -95,9 +115,23 @@ fn text_of(covdata: &Path, dir: &Path) -> Result<BTreeSet<String>, String> {
 
 /// A JSON text cut at what separates its objects, so that the order of files
 /// and functions does not matter.
-fn pieces(text: &str) -> BTreeSet<String> {
+fn pieces(text: &str) -> Vec<String> {
     let cut = text.replace("},{", "}\n{").replace("],\"", "]\n\"");
     cut.lines()
         .map(|piece| piece.trim_matches([',', '[', ']', '{', '}']).to_owned())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_told_twice_or_no_part_at_all_is_a_difference() {
+        let parts = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(difference(&parts("a b b"), &parts("b a b")), None);
+        assert!(difference(&parts("a b"), &parts("a b b")).is_some());
+        assert!(difference(&parts("a a b"), &parts("a b b")).is_some());
+        assert!(difference(&[], &[]).is_some());
+    }
 }

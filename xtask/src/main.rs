@@ -4,6 +4,7 @@
 //! does by running `cargo`, `go` and podcov itself.
 
 mod answers;
+mod backends;
 mod bench;
 mod bench_phases;
 mod corpus;
@@ -11,6 +12,7 @@ mod counts;
 mod differential;
 mod fuzz;
 mod licences;
+mod overhead;
 mod tidy;
 mod tools;
 
@@ -41,6 +43,16 @@ const TASKS: &[Task] = &[
         "fuzz",
         "Run the fuzz targets of the readers, each for a bounded time",
         fuzz::run,
+    ),
+    (
+        "kill",
+        "Kill podcov at every step of its writing and start it again",
+        kill,
+    ),
+    (
+        "overhead",
+        "Measure what counting costs a program, in Rust and in Go",
+        |args| overhead::run(args, podcov_release),
     ),
     (
         "test",
@@ -149,6 +161,17 @@ fn test(args: &[String]) -> Result<(), u8> {
     }
     let report = report().ok_or(1_u8)?;
     step_of("example counts", || counts::check(&report))
+}
+
+/// Every step of a run with so many damaged files that there are well over
+/// 2,000; `cargo xtask test` tries some of a smaller one.
+fn kill(args: &[String]) -> Result<(), u8> {
+    let mut all = cargo(&["test", "--package", "podcov", "--test", "evidence"]);
+    all.args(["killed", "--", "--nocapture"])
+        .args(args)
+        .env("PODCOV_TEST_KILLS", usize::MAX.to_string())
+        .env("PODCOV_TEST_DAMAGED", "70");
+    step("killed at every step", all)
 }
 
 fn test_fast(args: &[String]) -> Result<(), u8> {

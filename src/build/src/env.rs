@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use podcov_process::Cancel;
+use podcov_process::{Cancel, Progress};
 use podcov_profile::bundle::Mode;
 use podcov_profile::names::Language;
 
 use crate::error::AtPath;
-use crate::go::list::{Go, join_flags, split_flags};
-use crate::go::overlay::Overlay;
+use crate::go::list::{Go, GoEnv, join_flags, split_flags};
+use crate::go::overlay::{Counting, Overlay};
 use crate::{Component, Error, rust, wrapper};
 
 /// What `podcov env` is asked for.
@@ -40,6 +40,7 @@ pub fn env(
     language: Language,
     out: &Path,
     options: &EnvOptions,
+    progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Vec<(String, String)>, Error> {
     fs::create_dir_all(out).at("create", out)?;
@@ -56,7 +57,7 @@ pub fn env(
     }
     match language {
         Language::Rust => rust_env(&component, &out, cancel),
-        Language::Go => go_env(&component, &out, cancel),
+        Language::Go => go_env(&component, &out, progress, cancel),
     }
 }
 
@@ -160,7 +161,33 @@ fn begin_again_if_changed(target: &Path, flags: &str) -> Result<(), Error> {
     fs::write(&stamp, flags).at("write", &stamp)
 }
 
-fn go_env(component: &Component, out: &Path, cancel: &Cancel) -> Result<Variables, Error> {
+/// Puts podcov's files into the overlay, the best that fit the release of Go.
+fn cover(
+    overlay: &mut Overlay,
+    component: &Component,
+    env: &GoEnv,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let mut last = String::new();
+    for how in Counting::wanted(component.mode) {
+        let Err(reason) = overlay.coverage(&env.goroot, &env.goversion, *how) else {
+            return Ok(());
+        };
+        if *how == Counting::Continuous {
+            progress.note(&how.refused("this module", &env.goversion, &reason));
+        }
+        last = reason;
+    }
+    let what = format!("podcov's additions do not fit {}: {last}", env.goversion);
+    Err(Error::toolchain(&component.name, what))
+}
+
+fn go_env(
+    component: &Component,
+    out: &Path,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Variables, Error> {
     let dir = component.root.canonicalize().at("find", &component.root)?;
     let mut go = Go {
         component,
@@ -213,11 +240,7 @@ fn go_env(component: &Component, out: &Path, cancel: &Cancel) -> Result<Variable
     });
     flags.extend(["-cover".to_owned(), "-covermode=atomic".to_owned()]);
     flags.push(format!("-coverpkg={}", counted.join(",")));
-    let ticks = component.mode != Some(Mode::AtExit);
-    overlay.coverage(&env.goroot, ticks).map_err(|reason| {
-        let what = format!("podcov's additions do not fit {}: {reason}", env.goversion);
-        Error::toolchain(&component.name, what)
-    })?;
+    cover(&mut overlay, component, &env, progress)?;
     flags.push(format!("-overlay={}", text(&overlay.write(&file)?)));
     let evidence = out.join("cover");
     fs::create_dir_all(&evidence).at("create", &evidence)?;

@@ -80,6 +80,7 @@ pub fn bundle(binaries: &[PathBuf], foreign: &Foreign, ctx: &Context) -> Result<
             sha256,
             arch: program.arch.clone(),
             mode: Mode::AtExit,
+            interval_ms: None,
         };
         if language == Language::Rust {
             // With no symbols left nobody can tell. A program without
@@ -174,21 +175,15 @@ fn go_facts(
     ctx: &Context,
 ) -> Result<(), Error> {
     let bytes = fs::read(path).at("read", path)?;
-    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
-    let hooked = holds(b"PODCOV_META_ONLY");
+    let made = program::go_made(&bytes);
     binary.identity = None;
-    if hooked && program::runs_here(&program.arch) {
+    if made.hooked && program::runs_here(&program.arch) {
         let absolute = path.canonicalize().at("find", path)?;
         binary.identity = go::identify(&absolute, keep, ctx)?;
     }
-    let is_test = holds(b"testing/internal/testdeps.");
-    binary.mode = match (is_test, hooked) {
-        (true, _) => Mode::TestMain,
-        (false, true) => Mode::Snapshots,
-        (false, false) => Mode::AtExit,
-    };
+    (binary.mode, binary.interval_ms) = made.counting().mode(made.is_test);
     let build_id = program.go_build_id.clone();
-    if is_test {
+    if made.is_test {
         binary
             .other_identities
             .extend(std::mem::replace(&mut binary.identity, build_id));

@@ -1,6 +1,7 @@
 //! Instrumented builds of components, and what they leave for a report.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod component;
 mod env;
 mod error;
@@ -10,6 +11,7 @@ mod go;
 mod image;
 mod keep;
 mod lock;
+mod look;
 mod program;
 mod rust;
 mod wrapper;
@@ -17,17 +19,24 @@ mod wrapper;
 use podcov_profile::bundle::{Bundle, Mode};
 use podcov_profile::names::Language;
 
+pub use agent::{AgentImage, agent_reference, write_agent_image};
 pub use component::{Component, Context, GoBuild};
 pub use env::{EnvOptions, env};
 pub use error::Error;
 pub use foreign::{Foreign, bundle};
 pub use image::{Builder, Contents, ImageSpec, write_image};
+pub use look::{Image, Looked, look};
 pub use rust::llvm_major;
 pub use wrapper::{is_rustc_wrapper, rustc_wrapper};
 
 /// The launcher: a static program for this machine.
 pub fn launcher_bytes() -> &'static [u8] {
     include_bytes!(concat!(env!("OUT_DIR"), "/podcov-launcher"))
+}
+
+/// The agent: a static program for this machine, which runs in the cluster.
+pub fn agent_bytes() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/podcov-agent"))
 }
 
 /// Builds a component instrumented, learns its identity and writes its

@@ -26,6 +26,7 @@ fn variables(project: &Project, language: Language) -> Vec<(String, String)> {
         language,
         &project.path("with space"),
         &options,
+        &Silent,
         &Cancel::new(),
     )
     .unwrap()
@@ -153,7 +154,7 @@ fn a_go_build_of_somebody_else_can_be_bundled() {
         wrapper: None,
     };
     let out = project.path("with space");
-    let variables = env(Language::Go, &out, &options, &Cancel::new()).unwrap();
+    let variables = env(Language::Go, &out, &options, &Silent, &Cancel::new()).unwrap();
     assert_eq!(value(&variables, "CGO_ENABLED"), "0");
     let build = |name: &str, main: &[&str]| {
         let program = project.path(name);
@@ -178,7 +179,7 @@ fn a_go_build_of_somebody_else_can_be_bundled() {
     assert!(main.is_some(), "{:?}", of_file.sources.files);
     let bundle = build("op-built", &[]);
     let binary = &bundle.binaries[0];
-    assert_eq!(binary.mode, Mode::Snapshots);
+    assert_eq!(binary.mode, Mode::Continuous);
     assert!(matches!(binary.identity, Some(Identity::Covmeta(_))));
     assert!(
         bundle.toolchain.starts_with("go version go1."),

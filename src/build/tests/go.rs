@@ -2,14 +2,18 @@
 
 mod common;
 
+use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Project, failure, names, need};
 use podcov_build::{Component, GoBuild};
 use podcov_profile::Identity;
 use podcov_profile::bundle::{Bundle, Mode};
+use podcov_profile::go::live::Live;
+use podcov_profile::go::meta::read_meta;
+use podcov_profile::go::sum::Sum;
 use podcov_profile::names::Language;
 
 const GO_MOD: &str = "module example.org/op\n\ngo 1.22\n";
@@ -66,13 +70,17 @@ fn built(project: &Project, change: impl FnOnce(&mut Component)) -> Bundle {
     project.build(&component).unwrap()
 }
 
-fn start(program: &Path, evidence: &Path, args: &[&str]) -> Child {
-    Command::new(program)
+fn command(program: &Path, evidence: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command
         .args(args)
         .env("GOCOVERDIR", evidence)
-        .env("PODCOV_DIR", evidence)
-        .spawn()
-        .unwrap()
+        .env("PODCOV_DIR", evidence);
+    command
+}
+
+fn start(program: &Path, evidence: &Path, args: &[&str]) -> Child {
+    command(program, evidence, args).spawn().unwrap()
 }
 
 /// Count of the first block of function `name`, by Go's own tool.
@@ -96,7 +104,7 @@ fn a_killed_program_leaves_what_it_counted() {
     let binary = &bundle.binaries[0];
     assert_eq!(
         (binary.name.as_str(), binary.mode),
-        ("manager", Mode::Snapshots)
+        ("manager", Mode::Continuous)
     );
     let Some(Identity::Covmeta(hash)) = &binary.identity else {
         panic!("{:?}", binary.identity)
@@ -111,21 +119,44 @@ fn a_killed_program_leaves_what_it_counted() {
     assert!(facts.unwrap().is_static());
 
     let evidence = project.evidence("killed");
-    let mut child = start(&project.program(&bundle), &evidence, &["-wait"]);
-    std::thread::sleep(Duration::from_millis(1300));
+    let pid = killed(&project.program(&bundle), &evidence, &["-wait"]);
+    let files = names(&evidence);
+    assert_eq!(files.len(), 2, "{files:?}");
+    assert!(files[0].starts_with(&format!("covlive.{pid}.")));
+    assert_eq!(files[1], format!("covmeta.{hash}"));
+    assert_eq!(mapped_steps(&project, &evidence), 10);
+}
+
+/// Starts a program and kills it when it has said that it is ready; its pid.
+fn killed(program: &Path, evidence: &Path, args: &[&str]) -> u32 {
+    let mut child = command(program, evidence, args)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 5];
+    child
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut ready)
+        .unwrap();
+    assert_eq!(&ready, b"ready");
     child.kill().unwrap();
     child.wait().unwrap();
-    let files = names(&evidence);
-    assert_eq!(files, [format!("covmeta.{hash}"), "live".to_owned()]);
-    let live = names(&evidence.join("live"));
-    assert_eq!(live.len(), 1, "{live:?}");
-    assert!(
-        live[0].starts_with(&format!("covcounters.{hash}.{}.", child.id())),
-        "{live:?}"
-    );
-    // Readable by Go's tools together with the bundle's own meta-data.
-    let dirs = format!("{},{}", meta.display(), evidence.join("live").display());
-    assert_eq!(count(&dirs, "example.org/op/work/work.go:3."), Some(10));
+    child.id()
+}
+
+/// How often the mapped counters in `evidence` say that `Step` was called.
+fn mapped_steps(project: &Project, evidence: &Path) -> u32 {
+    let dir = project.path("bundle/manager/meta");
+    let meta = read_meta(&std::fs::read(dir.join(&names(&dir)[0])).unwrap()).unwrap();
+    let files = names(evidence);
+    let name = files.iter().find(|name| name.starts_with("covlive."));
+    let bytes = std::fs::read(evidence.join(name.unwrap())).unwrap();
+    let mut sum = Sum::new(&meta);
+    sum.add_live(&Live::parse(&bytes).unwrap()).unwrap();
+    let step = meta.functions().find(|f| f.name() == "Step").unwrap();
+    sum.counts_of(&step)[0]
 }
 
 #[test]
@@ -186,16 +217,17 @@ fn main_is_there_though_coverpkg_does_not_name_it() {
 }
 
 #[test]
-fn at_exit_makes_no_snapshots() {
+fn at_exit_leaves_nothing_of_a_killed_program() {
     let project = module();
     let bundle = built(&project, |c| c.mode = Some(Mode::AtExit));
     assert_eq!(bundle.binaries[0].mode, Mode::AtExit);
     let evidence = project.evidence("killed");
-    let mut child = start(&project.program(&bundle), &evidence, &["-wait"]);
-    std::thread::sleep(Duration::from_millis(1300));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(!evidence.join("live").exists());
+    killed(&project.program(&bundle), &evidence, &["-wait"]);
+    let files = names(&evidence);
+    assert!(
+        files.len() == 1 && files[0].starts_with("covmeta."),
+        "{files:?}"
+    );
 }
 
 #[test]
@@ -260,19 +292,21 @@ fn a_test_that_runs_main_is_brought_along() {
         .find(|l| l.starts_with("example.org/op/work/work.go:3."))
         .unwrap();
     assert!(step.ends_with(" 10"), "{step}");
-    // The program's own flags reach it, and a kill leaves a snapshot here, too.
-    let killed = project.evidence("test-main-killed");
-    let mut child = start(
+    // The program's own flags reach it, and a kill loses nothing here, too.
+    let evidence = project.evidence("test-main-killed");
+    killed(
         &project.program(&bundle),
-        &killed,
+        &evidence,
         &[args[0], &profile, "-wait"],
     );
-    std::thread::sleep(Duration::from_millis(1300));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let meta = project.path("bundle/manager/meta");
-    let dirs = format!("{},{}", meta.display(), killed.join("live").display());
-    assert_eq!(count(&dirs, "example.org/op/work/work.go:3."), Some(10));
+    assert_eq!(mapped_steps(&project, &evidence), 10);
+    // A unit test, which nobody measures, leaves nothing.
+    let evidence = project.evidence("unit-test");
+    let status = command(&project.program(&bundle), &evidence, &args[..1])
+        .env_remove("PODCOV_DIR")
+        .status();
+    assert!(status.unwrap().success());
+    assert_eq!(names(&evidence), [""; 0]);
 
     // The user's own test is used as it is.
     let own = "//go:build e2e\n\npackage main\n\nimport \"testing\"\n\n\
@@ -311,7 +345,7 @@ fn a_toolchain_in_the_module_cache_is_no_hindrance() {
             .push(("GOMODCACHE".to_owned(), value(&modules)));
         component.env.push(("GOROOT".to_owned(), value(&toolchain)));
     });
-    assert_eq!(bundle.binaries[0].mode, Mode::Snapshots);
+    assert_eq!(bundle.binaries[0].mode, Mode::Continuous);
 }
 
 #[test]

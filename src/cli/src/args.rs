@@ -13,6 +13,7 @@ For a start:
     podcov init                write podcov.toml for the operators in this folder
     podcov run                 the whole pipeline
     podcov exec -- CMD…        measure a command on this machine, without a cluster
+    podcov doctor              what would lose evidence, and what to do about it
     podcov cluster kubectl     look around in the cluster
     podcov report              write the report of a run again
 
@@ -95,6 +96,20 @@ pub enum Command {
         #[command(subcommand)]
         command: Cluster,
     },
+    /// Patch pods that nobody wrote a manifest for, when they are created
+    ///
+    /// A webhook in the cluster gives pods whose image is one of the composition's what the overlay
+    /// gives to workloads of manifests. `podcov run` and `podcov deploy` install it where podcov.toml
+    /// asks for it, `podcov run` and `podcov stop` remove it. Pods are never refused: what it cannot
+    /// patch, or misses, starts as it would without podcov, and is told in the ledger.
+    #[command(
+        after_help = "Examples:\n  podcov inject install --namespace operators\n  podcov inject status\n  podcov inject uninstall\n\nExit status of status: 0 it answers · 6 there is none, or it does not answer"
+    )]
+    Inject {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: Inject,
+    },
     /// Load the images, apply the overlay, wait until pods are ready
     Deploy,
     /// Run the e2e command against the deployed composition
@@ -172,6 +187,19 @@ pub enum Command {
     Report(Report),
     /// Check the thresholds
     Gate,
+    /// Find what would lose evidence, and say what to do about it
+    ///
+    /// Without PATH and CMD it looks at the composition of podcov.toml: the toolchains, what was built
+    /// last, the manifests with the overlay on top and, where the cluster is up, its pods. It changes
+    /// nothing and works while a run goes on.
+    ///
+    /// With PATH it looks at programs and at images (archives and OCI layouts). With CMD it starts the
+    /// command, looks whether counters reach the disk while it runs, asks it to end with SIGTERM, and
+    /// says what was left.
+    #[command(
+        after_help = "Examples:\n  podcov doctor\n  podcov doctor target/debug/operator image.tar\n  podcov doctor --for 5s -- ./server --port 0\n\nExit status: 0 evidence will come · 2 usage · 4 something loses it · 6 cluster · 8 nothing to look at"
+    )]
+    Doctor(Doctor),
     /// Print the variables that make your own build an instrumented one
     #[command(
         after_help = "Examples:\n  eval \"$(podcov env --language rust)\" && cargo build\n  eval \"$(podcov env --language go --out /tmp/podcov-go)\" && make manager"
@@ -303,6 +331,21 @@ impl PhaseKind {
             PhaseKind::Phase => "phase",
         }
     }
+}
+
+/// `podcov inject …`.
+#[derive(Debug, Subcommand)]
+pub enum Inject {
+    /// Install the webhook for the images of a run, until it is removed
+    Install {
+        /// Patch pods in this namespace; `START*`: in all whose names begin so, those to come, too
+        #[arg(long = "namespace", value_name = "NAME")]
+        namespaces: Vec<String>,
+    },
+    /// Remove the webhook, its namespace, and the labels of others
+    Uninstall,
+    /// Say whether it answers, and which pods it patches
+    Status,
 }
 
 /// `podcov test`.
@@ -574,6 +617,31 @@ pub struct Report {
     pub format: Format,
 }
 
+/// `podcov doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// How to print it
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: TextOrJson,
+    /// How long CMD runs before it is asked to end
+    #[arg(
+        long = "for",
+        value_name = "TIME",
+        default_value = "3s",
+        requires = "command"
+    )]
+    pub time: String,
+    /// How long CMD may take to end, as `terminationGracePeriodSeconds` of a pod
+    #[arg(long, value_name = "TIME", default_value = "30s", requires = "command")]
+    pub grace: String,
+    /// Programs, image archives, folders with an OCI layout
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// A command to try
+    #[arg(last = true, value_name = "CMD", conflicts_with = "paths")]
+    pub command: Vec<OsString>,
+}
+
 /// Languages of `podcov env`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Language {
@@ -595,6 +663,9 @@ pub struct Env {
     /// Link dynamically, as your build does by default; else a static program comes out
     #[arg(long)]
     pub dynamic: bool,
+    /// Write counters only when the program ends by itself; else a kill loses none
+    #[arg(long)]
+    pub at_exit: bool,
     /// Rust: count only these crates; default: the members of the workspace
     #[arg(long = "crate", value_name = "NAME")]
     pub crates: Vec<String>,

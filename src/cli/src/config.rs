@@ -112,7 +112,7 @@ impl Config {
     }
 }
 
-fn duration(text: &str) -> Option<std::time::Duration> {
+pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().ok()?;
     let unit = match &text[digits.len()..] {
@@ -181,6 +181,11 @@ mod tests {
             format!(
                 "{HEAD}language = \"go\"\n[[gate]]\nmetric = \"lines\"\nmin = 1.0\ncomponent = \"opp\"\n"
             ),
+            format!("{HEAD}language = \"go\"\n[[gate]]\nmetric = \"regions\"\nmin = 1.0\n"),
+            format!(
+                "{HEAD}language = \"rust\"\n[[gate]]\nmetric = \"statements\"\nmin = 1.0\n\
+                 component = \"op\"\n"
+            ),
             format!("{HEAD}language = \"go\"\n[e2e]\ntimeout = \"soon\"\n"),
             format!(
                 "{HEAD}language = \"go\"\nimage = \"a\"\n[[component]]\nname = \"b\"\n\
@@ -189,6 +194,17 @@ mod tests {
             format!(
                 "{HEAD}language = \"go\"\nkind = \"workload\"\n\
                  created_by = {{ component = \"op\", env = \"E\", container = \"c\" }}\n"
+            ),
+            format!(
+                "{HEAD}language = \"go\"\n[[component]]\nname = \"w\"\nlanguage = \"go\"\nimage = \"w\"\n\
+                 kind = \"workload\"\ncreated_by = {{ component = \"op\", env = \"E\" }}\n"
+            ),
+            format!(
+                "{HEAD}language = \"go\"\n[[component]]\nname = \"w\"\nlanguage = \"go\"\nimage = \"w\"\n\
+                 kind = \"workload\"\ncreated_by = {{ component = \"op\" }}\n[deploy]\ninject = \"off\"\n"
+            ),
+            format!(
+                "{HEAD}language = \"go\"\n[deploy]\ninject_namespaces = [\"e2e-*\", \"*-e2e\"]\n"
             ),
             format!("{HEAD}language = \"go\"\n[filter]\nexclude = [\"gen/[\"]\n"),
             format!("{HEAD}language = \"go\"\n[cluster]\nname = \"../up\"\n"),

@@ -23,6 +23,11 @@ pub fn read(session: &Session, coverage: &Coverage) -> Result<Vec<GoProfile>, Fa
                 .join(&component.name)
                 .join(binary.identity.dir_name());
             let path = dir.join("profile.txt");
+            // Of a build that left nothing, and of which no meta-data are
+            // known, there is none.
+            if binary.profiles == 0 && !path.exists() {
+                continue;
+            }
             let bytes = fs_err::read(&path).or_exit(Exit::Fault)?;
             let profile = Profile::parse(&bytes).or_exit(Exit::Fault)?;
             profiles.push(GoProfile {

@@ -13,6 +13,7 @@ mod exit;
 mod go_profiles;
 mod host;
 mod interrupt;
+mod merged;
 mod phases;
 mod print;
 mod program;
@@ -65,6 +66,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Build => command::single::build(global)?,
         Command::Overlay => command::single::overlay(global)?,
         Command::Cluster { command } => command::cluster::cluster(global, command)?,
+        Command::Inject { command } => command::inject::inject(global, command)?,
         Command::Deploy => command::single::deploy(global)?,
         Command::Test(args) => command::single::test(global, &args.e2e)?,
         Command::Phase { phase } => command::phase::phase(global, phase)?,
@@ -79,7 +81,8 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Inspect(args) => command::inspect::inspect(global, args)?,
         Command::Report(args) => command::single::report(global, args.format)?,
         Command::Gate => command::single::gate(global)?,
-        Command::Env(args) => command::env::env(args)?,
+        Command::Doctor(args) => command::doctor::doctor(global, args)?,
+        Command::Env(args) => command::env::env(&cli.global, args)?,
         Command::Bundle(args) => command::bundle::bundle(global, args)?,
         Command::Import(args) => command::import::import(global, args)?,
         Command::Schema => {

@@ -30,21 +30,30 @@ pub fn write(
     coverage: &Coverage,
     ledger: &Ledger,
 ) -> Result<Made, Failure> {
-    let (whole, judgement) = judge(session, coverage, ledger)?;
+    let whole = numbers(session, coverage, ledger)?;
+    let judgement = judged(session, &whole);
     let sources = |component: &str, path: &str| {
         fs_err::read(session.run.bundle().join(component).join("src").join(path)).ok()
     };
     let go_profiles = crate::go_profiles::read(session, coverage)?;
     let input = report::Input {
         report: &whole,
-        judgement: Some(&judgement),
+        judgement: judgement.as_ref().ok(),
         sources: &sources,
         bundles,
         go_profiles: &go_profiles,
     };
     let written = report::write_all(&session.run.report(), &input).or_exit(Exit::Fault)?;
+    // A rule that cannot be judged must not cost the report of a long run.
+    let index = written.index;
+    let judgement = judgement.map_err(|failure| {
+        failure.help(format!(
+            "the report is there without a verdict: {}",
+            index.display()
+        ))
+    })?;
     Ok(Made {
-        index: written.index,
+        index,
         report: whole,
         judgement,
     })
@@ -56,10 +65,23 @@ pub fn judge(
     coverage: &Coverage,
     ledger: &Ledger,
 ) -> Result<(report::Report, report::Judgement), Failure> {
+    let whole = numbers(session, coverage, ledger)?;
+    let judgement = judged(session, &whole)?;
+    Ok((whole, judgement))
+}
+
+fn numbers(
+    session: &Session,
+    coverage: &Coverage,
+    ledger: &Ledger,
+) -> Result<report::Report, Failure> {
+    let typed = &session.config.file.filter;
+    let filter = report::Filter::new(&typed.include, &typed.exclude).or_exit(Exit::Usage)?;
+    Ok(report::Report::new(coverage, ledger, &filter))
+}
+
+fn judged(session: &Session, whole: &report::Report) -> Result<report::Judgement, Failure> {
     let typed = &session.config.file;
-    let filter =
-        report::Filter::new(&typed.filter.include, &typed.filter.exclude).or_exit(Exit::Usage)?;
-    let whole = report::Report::new(coverage, ledger, &filter);
     let rules: Vec<report::Rule> = typed.gates.iter().map(rule).collect();
     let policy = match typed.evidence.policy {
         Policy::Complete => report::Policy { allowed_losses: 0 },
@@ -67,8 +89,7 @@ pub fn judge(
             allowed_losses: u64::MAX,
         },
     };
-    let judgement = report::judge(&whole.summary, &rules, policy).or_exit(Exit::Usage)?;
-    Ok((whole, judgement))
+    report::judge(&whole.summary, &rules, policy).or_exit(Exit::Usage)
 }
 
 fn rule(gate: &Gate) -> report::Rule {
@@ -92,12 +113,34 @@ fn rule(gate: &Gate) -> report::Rule {
     }
 }
 
-/// Prints losses, table and verdict; gives the exit status that they mean.
-pub fn show(session: &Session, made: &Made, to: To) -> Result<Exit, Failure> {
-    let losses = report::loss_text(&made.report.summary, console::colors_enabled_stderr());
+/// Fails if evidence is lost and the policy wants all of it.
+pub fn complete(session: &Session, summary: &report::Summary) -> Result<Exit, Failure> {
+    let wants_all = session.config.file.evidence.policy == Policy::Complete;
+    match wants_all && !summary.complete {
+        true => Err(incomplete(summary.losses.len())),
+        false => Ok(Exit::Fine),
+    }
+}
+
+fn incomplete(losses: usize) -> Failure {
+    let lost = count(losses.max(1), "piece");
+    let message = format!("evidence is incomplete: {lost} of it lost");
+    Failure::new(Exit::Incomplete, message).help(
+        "the ledger says why; `[evidence] policy = \"tolerate\"` gives a verdict all the same",
+    )
+}
+
+/// Tells what was lost and what that means for the numbers.
+pub fn tell_losses(session: &Session, whole: &report::Report) {
+    let losses = report::loss_text(&whole.summary, console::colors_enabled_stderr());
     if !losses.is_empty() {
         session.ui.say(losses);
     }
+}
+
+/// Prints losses, table and verdict; gives the exit status that they mean.
+pub fn show(session: &Session, made: &Made, to: To) -> Result<Exit, Failure> {
+    tell_losses(session, &made.report);
     session.ui.say("");
     to.write(report::table(&made.report.summary, to.colors()))?;
     verdict(session, &made.judgement, to)
@@ -134,11 +177,7 @@ pub fn verdict(session: &Session, judgement: &report::Judgement, to: To) -> Resu
                 ));
             }
             let losses = usize::try_from(judgement.losses).unwrap_or(usize::MAX);
-            let lost = count(losses, "piece");
-            let message = format!("evidence is incomplete: {lost} of it lost");
-            Err(Failure::new(Exit::Incomplete, message).help(
-                "the ledger says why; `[evidence] policy = \"tolerate\"` gives a verdict all the same",
-            ))
+            Err(incomplete(losses))
         }
     }
 }

@@ -24,7 +24,8 @@ pub struct Session {
     pub cancel: Cancel,
     /// The run.
     pub run: RunDir,
-    _lock: RunLock,
+    /// `None` where nothing is written.
+    _lock: Option<RunLock>,
 }
 
 /// Which run a command works on.
@@ -71,16 +72,22 @@ impl Session {
         let ui = Arc::new(Ui::new(global.quiet));
         let file = config_file(global)?;
         let config = Config::load(&file)?;
-        let profiles = match &global.profiles {
-            Some(dir) => std::path::absolute(dir).or_exit(Exit::Usage)?,
-            None => config.root.join("profiles"),
-        };
+        let profiles = profiles(global, &config)?;
         if let Some(id) = &global.run {
             check_run_id(id)?;
         }
         let there = match &global.run {
             Some(id) if which != Which::New => {
-                Some(RunDir::open(profiles.join(id)).or_exit(Exit::Usage)?)
+                let run = RunDir::open(profiles.join(id)).or_exit(Exit::Usage);
+                let help = "a run is named by its folder; without `--run` it is the newest";
+                Some(run.map_err(|failure| failure.help(help))?)
+            }
+            Some(id) if profiles.join(id).exists() => {
+                let message = format!("there is a run `{id}` already");
+                return Err(Failure::new(Exit::Usage, message).help(format!(
+                    "give the new one another id, or remove `{}`",
+                    profiles.join(id).display()
+                )));
             }
             _ => RunDir::newest(&profiles).or_exit(Exit::Fault)?,
         };
@@ -108,7 +115,35 @@ impl Session {
             ui,
             cancel,
             run,
-            _lock: lock,
+            _lock: Some(lock),
+        })
+    }
+
+    /// A session that only looks, and so also works while another podcov
+    /// works on the run: the one that was named, the newest, or an empty one
+    /// in `scratch`.
+    pub fn look(global: &Global, scratch: &Path) -> Result<Session, Failure> {
+        let config = Config::load(&config_file(global)?)?;
+        let profiles = profiles(global, &config)?;
+        let run = match &global.run {
+            Some(id) => {
+                check_run_id(id)?;
+                Some(RunDir::open(profiles.join(id)).or_exit(Exit::Usage)?)
+            }
+            None => RunDir::newest(&profiles).or_exit(Exit::Fault)?,
+        };
+        let run = match run {
+            Some(run) => run,
+            None => RunDir::open(scratch).or_exit(Exit::Fault)?,
+        };
+        let cancel = Cancel::new();
+        crate::interrupt::on_interrupt(&cancel);
+        Ok(Session {
+            config,
+            ui: Arc::new(Ui::new(global.quiet)),
+            cancel,
+            run,
+            _lock: None,
         })
     }
 
@@ -128,7 +163,7 @@ impl Session {
             ui: Arc::new(Ui::new(quiet)),
             cancel,
             run,
-            _lock: lock,
+            _lock: Some(lock),
         })
     }
 
@@ -194,6 +229,14 @@ impl Session {
         let mut record = self.record();
         change(&mut record);
         write_json_atomic(&self.run.run_json(), &record).or_exit(Exit::Fault)
+    }
+}
+
+/// The folder that runs are kept below.
+fn profiles(global: &Global, config: &Config) -> Result<PathBuf, Failure> {
+    match &global.profiles {
+        Some(dir) => std::path::absolute(dir).or_exit(Exit::Usage),
+        None => Ok(config.root.join("profiles")),
     }
 }
 

@@ -10,13 +10,13 @@ use podcov_cluster::deploy::{self, Deployed};
 use podcov_cluster::overlay::{self, Base, Rendered};
 use podcov_cluster::provider::{self, Cluster, ImageLoad, Provider, Settings, State};
 use podcov_cluster::stop;
-use podcov_cluster::store::{read_json, write_json_atomic};
+use podcov_cluster::store::{read_json, read_ledger, write_json_atomic, write_ledger};
 use podcov_cluster::target::Target;
 use podcov_cluster::watch::observed::Observed;
 use podcov_cluster::watch::{Watched, Watcher};
 use podcov_process::{Cancel, Progress};
 use podcov_profile::bundle::Bundle;
-use podcov_profile::ledger::{Fate, Ledger};
+use podcov_profile::ledger::{Fate, Finding, Ledger};
 use podcov_profile::model::Coverage;
 use podcov_profile::names::Language;
 
@@ -28,8 +28,12 @@ use crate::session::Session;
 use crate::ui::{count, human_bytes, human_time};
 
 mod component;
+mod inject;
+pub mod pods;
 mod suite;
 
+pub use component::build_component;
+pub use inject::{inject, injects, install, lifetime, namespaces, uninject};
 pub use suite::test;
 
 /// The first line of a run.
@@ -47,9 +51,10 @@ pub fn headline(session: &Session) {
     ));
 }
 
-/// Makes sure that what the later steps need is on this machine, so that
-/// nobody waits ten minutes to hear that it is not.
+/// Makes sure that what the later steps need is in the configuration and on
+/// this machine, so that nobody waits ten minutes to hear that it is not.
 pub fn prepare(session: &Session, backend: Backend) -> Result<(), Failure> {
+    base(session)?;
     let step = session.ui.step("prepare", "");
     let components = &session.config.file.components;
     let of = |language| components.iter().filter(move |c| c.language == language);
@@ -161,6 +166,7 @@ pub fn cluster_up(session: &Session, keep: bool) -> Result<Box<dyn Cluster>, Fai
         format!("{about}, kubeconfig {}", cluster.kubeconfig().display())
     });
     up.or_exit(Exit::Cluster)?;
+    inject::sweep(session, cluster.as_ref())?;
     session.update_record(|record| record.cluster = Some(about))?;
     Ok(cluster)
 }
@@ -226,60 +232,42 @@ pub fn load_images(
     loaded.or_exit(Exit::Cluster)
 }
 
+/// What the user deploys.
+fn base(session: &Session) -> Result<Base, Failure> {
+    let config = &session.config;
+    let typed = &config.file.deploy;
+    match &typed.kustomization {
+        Some(dir) => Ok(Base::Kustomization(config.path(dir.get_ref()))),
+        None if typed.manifests.is_empty() => {
+            Err(Failure::new(Exit::Usage, "there is nothing to deploy")
+                .help("name `kustomization` or `manifests` in [deploy] of podcov.toml"))
+        }
+        None => Ok(Base::Manifests(
+            typed
+                .manifests
+                .iter()
+                .map(|path| config.path(path.get_ref()))
+                .collect(),
+        )),
+    }
+}
+
+/// What the overlay of the run goes on top of, and what it is to do.
+pub fn overlay_of(
+    session: &Session,
+    cluster: &dyn Cluster,
+    bundles: &[Bundle],
+) -> Result<(Base, overlay::Spec), Failure> {
+    Ok((base(session)?, pods::spec(session, cluster, bundles)?))
+}
+
 /// Renders the overlay of the run.
 pub fn overlay(
     session: &Session,
     cluster: &dyn Cluster,
     bundles: &[Bundle],
 ) -> Result<Rendered, Failure> {
-    let config = &session.config;
-    let typed = &config.file.deploy;
-    let base = match &typed.kustomization {
-        Some(dir) => Base::Kustomization(config.path(dir.get_ref())),
-        None if typed.manifests.is_empty() => {
-            return Err(Failure::new(Exit::Usage, "there is nothing to deploy")
-                .help("name `kustomization` or `manifests` in [deploy] of podcov.toml"));
-        }
-        None => Base::Manifests(
-            typed
-                .manifests
-                .iter()
-                .map(|path| config.path(path.get_ref()))
-                .collect(),
-        ),
-    };
-    let mut components = Vec::new();
-    for component in &config.file.components {
-        let name = component.name.get_ref();
-        let bundle = bundles.iter().find(|bundle| &bundle.component == name);
-        let profile = bundle.and_then(|bundle| bundle.image.as_ref());
-        let workloads = component
-            .workloads
-            .iter()
-            .map(|text| text.get_ref().parse());
-        let created_by = component
-            .created_by
-            .as_ref()
-            .map(|created| created.get_ref().clone());
-        components.push(overlay::Component {
-            name: name.clone(),
-            kind: component.kind,
-            image: component
-                .image
-                .as_ref()
-                .map(|image| image.get_ref().clone()),
-            profile_image: profile.map(|image| image.reference.clone()),
-            workloads: workloads.collect::<Result<_, _>>().or_exit(Exit::Usage)?,
-            created_by: created_by.map(|created| overlay::CreatedBy {
-                component: created.component,
-                env: created.env,
-                container: created.container,
-            }),
-        });
-    }
-    let on_nodes = cluster.evidence().on_nodes.display().to_string();
-    let mut spec = overlay::Spec::new(session.run.id(), on_nodes, components);
-    spec.relax_pod_security = cluster.provider() != Provider::Existing;
+    let (base, spec) = overlay_of(session, cluster, bundles)?;
     let step = session.ui.step("overlay", "rendering");
     let kubectl = cluster.kubectl().or_exit(Exit::Cluster)?;
     let out = session.run.path.join("overlay");
@@ -295,16 +283,26 @@ pub fn overlay(
     for warning in &rendered.warnings {
         session.ui.say(format!("  ! {warning}"));
     }
+    check_programs(session, bundles, &rendered)?;
+    Ok(rendered)
+}
+
+/// Fails where the manifests start what the profile images do not have.
+pub fn check_programs(
+    session: &Session,
+    bundles: &[Bundle],
+    rendered: &Rendered,
+) -> Result<(), Failure> {
     for patched in &rendered.patched {
         let bundle = bundles.iter().find(|b| b.component == patched.component);
         let image = bundle.and_then(|bundle| bundle.image.as_ref());
-        let mut components = config.file.components.iter();
+        let mut components = session.config.file.components.iter();
         let component = components.find(|c| c.name.get_ref() == &patched.component);
         if let (Some(image), Some(component)) = (image, component) {
             crate::program::check(component, &image.entrypoint, patched)?;
         }
     }
-    Ok(rendered)
+    Ok(())
 }
 
 /// The cluster as the collector talks to it.
@@ -315,12 +313,8 @@ pub fn target(session: &Session, cluster: &dyn Cluster) -> Target {
     }
 }
 
-/// Begins the watch over the composition's pods.
-pub fn watch(
-    session: &Session,
-    cluster: &dyn Cluster,
-    bundles: &[Bundle],
-) -> Result<Watcher, Failure> {
+/// The components, and how their pods are recognised.
+pub fn watched(session: &Session, bundles: &[Bundle]) -> Vec<Watched> {
     let watched = session.config.file.components.iter().map(|component| {
         let name = component.name.get_ref();
         let bundle = bundles.iter().find(|bundle| &bundle.component == name);
@@ -338,15 +332,26 @@ pub fn watch(
                 .collect(),
         }
     });
+    watched.collect()
+}
+
+/// Begins the watch over the composition's pods.
+pub fn watch(
+    session: &Session,
+    cluster: &dyn Cluster,
+    bundles: &[Bundle],
+) -> Result<Watcher, Failure> {
     let progress: Arc<dyn Progress> = session.ui.clone();
-    Watcher::start(
+    let watcher = Watcher::start(
         &target(session, cluster),
         &session.run.id(),
-        watched.collect(),
+        watched(session, bundles),
         progress,
         &session.cancel,
-    )
-    .or_exit(Exit::Cluster)
+    );
+    let watcher = watcher.or_exit(Exit::Cluster)?;
+    inject::expect(session, cluster, bundles, &watcher)?;
+    Ok(watcher)
 }
 
 /// Applies the rendering and waits until it is ready.
@@ -361,6 +366,10 @@ pub fn deploy(
     let target = target(session, cluster);
     let plan =
         deploy::plan(&target, &rendered.yaml, watcher, &session.cancel).or_exit(Exit::Cluster)?;
+    let plan = match injects(session) {
+        true => plan.injected(session.config.name()),
+        false => plan,
+    };
     // Before anything is applied: what fails or is interrupted is stopped, too.
     write_json_atomic(&session.run.deployed_json(), plan.deployed()).or_exit(Exit::Fault)?;
     let deployed = deploy::deploy(
@@ -431,7 +440,18 @@ pub fn collect(
     cancel: &Cancel,
 ) -> Result<Ledger, Failure> {
     let step = session.ui.step("collect", "");
+    session.run.sweep().or_exit(Exit::Fault)?;
+    // It holds copies of what this account and its merge set aside, no others.
+    session.run.clear_quarantine().or_exit(Exit::Fault)?;
     write_json_atomic(&session.run.observed_json(), observed).or_exit(Exit::Fault)?;
+    let earlier = match session.run.ledger_json() {
+        path if path.exists() => Some(read_ledger(&path)),
+        _ => None,
+    };
+    let (earlier, broken) = match earlier {
+        Some(Err(error)) => (None, Some(error.to_string())),
+        earlier => (earlier.and_then(Result::ok), None),
+    };
     let gather = Gather {
         run: &session.run.id(),
         evidence: &session.run.evidence(),
@@ -439,6 +459,7 @@ pub fn collect(
         logs: Some(&session.run.logs()),
         bundles,
         observed,
+        earlier: earlier.as_ref(),
         limits: collect::Limits::default(),
         progress: &step,
         cancel,
@@ -446,6 +467,11 @@ pub fn collect(
     let collected = collect::collect(&gather);
     match &collected {
         Ok(ledger) => {
+            let of_others = ledger.findings.iter().filter(|f| f.kind == "stale");
+            if let Some(first) = of_others.clone().next() {
+                let number = count(of_others.count(), "folder");
+                step.note(&format!("{number} of other runs: {}", first.text));
+            }
             let lost = ledger.lost().count();
             let fates = ledger.fates();
             let good = fates.get(&Fate::Collected).copied().unwrap_or(0);
@@ -461,8 +487,18 @@ pub fn collect(
         }
         Err(_) => step.fail("failed"),
     }
-    let ledger = collected.or_exit(Exit::Fault)?;
-    write_json_atomic(&session.run.ledger_json(), &ledger).or_exit(Exit::Fault)?;
+    let mut ledger = collected.or_exit(Exit::Fault)?;
+    if let Some(why) = broken {
+        let text = format!("what was collected before is not known any more: {why}");
+        session.ui.say(format!("  ! {text}"));
+        ledger.findings.push(Finding {
+            kind: "seal-broken".to_owned(),
+            text: "the ledger of an earlier collection was not as podcov wrote it; what it \
+                   sealed cannot be checked"
+                .to_owned(),
+        });
+    }
+    write_ledger(&session.run.ledger_json(), &ledger).or_exit(Exit::Fault)?;
     Ok(ledger)
 }
 
@@ -475,6 +511,7 @@ pub fn merge(
     cancel: &Cancel,
 ) -> Result<Coverage, Failure> {
     let step = session.ui.step("merge", "");
+    session.run.sweep().or_exit(Exit::Fault)?;
     let filter = &session.config.file.filter;
     let folders = bundles
         .iter()
@@ -495,7 +532,8 @@ pub fn merge(
         },
     };
     let merged = podcov_merge::merge(job, &step, cancel);
-    step.end_with(&merged, |coverage| {
+    let refused = ledger.file_fates().remove(&Fate::Rejected).unwrap_or(0);
+    let about = |coverage: &Coverage| {
         let binaries: Vec<_> = coverage
             .components
             .iter()
@@ -504,9 +542,17 @@ pub fn merge(
         let profiles: u64 = binaries.iter().map(|binary| binary.profiles).sum();
         let profiles = count(usize::try_from(profiles).unwrap_or(usize::MAX), "profile");
         format!("{profiles}, {}", count(binaries.len(), "build"))
-    });
+    };
+    match &merged {
+        Ok(coverage) if refused > 0 => step.warn(format!(
+            "{}; {} refused, see ledger.json",
+            about(coverage),
+            count(refused, "file")
+        )),
+        merged => step.end_with(merged, about),
+    }
     let coverage = merged.or_exit(Exit::Fault)?;
-    write_json_atomic(&session.run.ledger_json(), ledger).or_exit(Exit::Fault)?;
+    write_ledger(&session.run.ledger_json(), ledger).or_exit(Exit::Fault)?;
     Ok(coverage)
 }
 

@@ -169,6 +169,9 @@ impl Project {
         let child = Command::new(env!("CARGO_BIN_EXE_podcov"))
             .arg("test")
             .current_dir(self.dir.path())
+            // The right to a cluster is kept there by name, and the tests have
+            // clusters of one name.
+            .env("XDG_CACHE_HOME", self.path("cache"))
             .env("HTTPS_PROXY", nobody)
             .env("https_proxy", nobody)
             .env("HTTP_PROXY", nobody)

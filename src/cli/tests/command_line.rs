@@ -55,6 +55,23 @@ fn without_configuration_the_remedy_is_named() {
 }
 
 #[test]
+fn a_run_that_has_nothing_to_deploy_builds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "podcov.toml",
+        "[composition]\nname = \"nothing-to-deploy\"\n[[component]]\nname = \"x\"\nlanguage = \"go\"\n",
+    );
+    let output = podcov(dir.path(), &["run"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("nothing to deploy") && !said.contains("build"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_step_without_the_one_before_says_which_to_run() {
     let dir = tempfile::tempdir().unwrap();
     write(
@@ -71,12 +88,88 @@ fn a_step_without_the_one_before_says_which_to_run() {
     );
 }
 
-/// `podcov env`, the user's own cargo build, then `podcov exec` twice into one
-/// folder: counts add up, the command's exit status is kept.
+/// `podcov doctor` on programs of either kind, and one that is tried.
 #[test]
-fn exec_measures_a_program_built_with_env() {
+fn doctor_says_what_would_lose_evidence() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
+    write(
+        root,
+        "server.rs",
+        "fn main() {\n    loop {\n        std::thread::sleep(std::time::Duration::from_millis(5));\n    }\n}\n",
+    );
+    let build = |name: &str, flags: &[&str]| {
+        let built = Command::new("rustc")
+            .current_dir(root)
+            .args(["--edition", "2024", "-o", name, "server.rs"])
+            .args(flags)
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", text(&built.stderr));
+    };
+    let id = "link-arg=-Wl,--build-id=sha1";
+    let kept = "llvm-args=-runtime-counter-relocation";
+    build("plain", &[]);
+    build("exit", &["-Cinstrument-coverage", "-C", id]);
+    build("kept", &["-Cinstrument-coverage", "-C", id, "-C", kept]);
+    let doctor = |status: i32, args: &[&str]| {
+        let output = podcov(root, &[&["doctor"], args].concat());
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "{args:?}: {stdout}{stderr}"
+        );
+        (stdout, stderr)
+    };
+    let (stdout, stderr) = doctor(4, &["plain"]);
+    assert!(stdout.contains("✗ a program without coverage"), "{stdout}");
+    assert!(
+        stdout.contains("→ build it with the variables of `podcov env"),
+        "{stdout}"
+    );
+    assert!(
+        stderr.contains("1 of 1 check would lose evidence"),
+        "{stderr}"
+    );
+    let (stdout, _) = doctor(0, &["kept", "exit"]);
+    assert!(
+        stdout.contains("✓ LLVM counters, in a file while it runs"),
+        "{stdout}"
+    );
+    assert!(
+        stdout.contains("! LLVM counters that are written when it ends by itself"),
+        "{stdout}"
+    );
+
+    // Neither has a handler for SIGTERM: one loses nothing by it, the other all.
+    let (stdout, _) = doctor(0, &["--for", "1s", "--", "./kept"]);
+    assert!(
+        stdout.contains("✓ while it runs, counts are on the disk (1 file)"),
+        "{stdout}"
+    );
+    assert!(
+        stdout.contains("after SIGTERM, which it has no handler for"),
+        "{stdout}"
+    );
+    assert!(stdout.contains("✓ it left counts (1 file)"), "{stdout}");
+    let (stdout, _) = doctor(4, &["--for", "1s", "--format", "json", "--", "./exit"]);
+    let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let checks = answer["checks"].as_array().unwrap();
+    let bad: Vec<_> = checks
+        .iter()
+        .filter(|check| check["level"] == "bad")
+        .collect();
+    assert!(
+        !bad.is_empty() && bad.iter().all(|check| check["remedy"].is_string()),
+        "{stdout}"
+    );
+    doctor(2, &["--", "./nowhere"]);
+}
+
+/// The program of [`rust_program`], as the user's own cargo builds it with
+/// `podcov env`.
+fn built_with_env(root: &Path) -> String {
     rust_program(root);
     let podcov_exe = env!("CARGO_BIN_EXE_podcov");
     let build = format!(
@@ -91,11 +184,20 @@ fn exec_measures_a_program_built_with_env() {
         .unwrap();
     assert!(built.status.success(), "{}", text(&built.stderr));
     let program = std::fs::read_to_string(root.join("where")).unwrap();
-    let program = program
+    program
         .lines()
         .next()
         .expect("the built program")
-        .to_owned();
+        .to_owned()
+}
+
+/// `podcov exec` twice into one folder: counts add up, the command's exit
+/// status is kept.
+#[test]
+fn exec_measures_a_program_built_with_env() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let program = built_with_env(root);
 
     let first = podcov(root, &["exec", "--evidence", "e", "--", &program, "3"]);
     assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
@@ -139,6 +241,33 @@ fn exec_measures_a_program_built_with_env() {
     );
     let lcov = std::fs::read_to_string(root.join("i/report/lcov.info")).unwrap();
     assert!(lcov.contains("FNDA:7,ticker::tick\n"), "{lcov}");
+}
+
+/// A Go test that wrote no profile, as without `-test.coverprofile`: the report
+/// says that nothing was left, and is there.
+#[test]
+fn a_go_test_that_left_nothing_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    write(root, "go.mod", "module example.org/tick\n\ngo 1.24\n");
+    write(
+        root,
+        "tick.go",
+        "package tick\n\nfunc Tick() int { return 1 }\n",
+    );
+    let test = "package tick\n\nimport \"testing\"\n\nfunc TestTick(t *testing.T) { Tick() }\n";
+    write(root, "tick_test.go", test);
+    let built = Command::new("go")
+        .current_dir(root)
+        .args(["test", "-c", "-cover", "-o", "tick.test", "."])
+        .output()
+        .expect("go is installed: see https://go.dev/doc/install");
+    assert!(built.status.success(), "{}", text(&built.stderr));
+    let run = podcov(root, &["exec", "--evidence", "e", "--", "./tick.test"]);
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+    let ledger = std::fs::read_to_string(root.join("e/ledger.json")).unwrap();
+    assert!(ledger.contains("\"no-meta-data\""), "{ledger}");
+    assert!(root.join("e/report/summary.json").is_file());
 }
 
 fn find(dir: &Path, ending: &str) -> Vec<String> {
@@ -257,4 +386,118 @@ fn init_describes_a_cargo_package() {
         Some(2),
         "an existing file was overwritten"
     );
+}
+
+const RUN: &str = "20260101-000000-aaaa";
+
+#[test]
+fn an_id_that_a_run_has_is_not_given_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "podcov.toml",
+        "[composition]\nname = \"x\"\n[[component]]\nname = \"x\"\nlanguage = \"go\"\n",
+    );
+    write(dir.path(), &format!("profiles/{RUN}/ledger.json"), "{}");
+    let output = podcov(dir.path(), &["build", "--run", RUN]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("already") && said.contains("help:"), "{said}");
+}
+
+#[test]
+fn nobody_touches_a_cluster_that_a_run_in_another_folder_uses() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "podcov.toml",
+        "[composition]\nname = \"in-use\"\n[cluster]\nprovider = \"embedded\"\n\
+         [[component]]\nname = \"x\"\nlanguage = \"go\"\n",
+    );
+    write(dir.path(), &format!("profiles/{RUN}/run.json"), "{}");
+    let lock = "cache/podcov/in-use/in-use/.lock";
+    write(
+        dir.path(),
+        lock,
+        r#"{"pid": 7, "run": "theirs", "since": "then"}"#,
+    );
+    let held = std::fs::File::open(dir.path().join(lock)).unwrap();
+    held.lock().unwrap();
+    for command in [
+        &["cluster", "down"] as &[&str],
+        &["deploy"],
+        &["test"],
+        &["stop"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_podcov"))
+            .current_dir(dir.path())
+            .args(command)
+            .env("XDG_CACHE_HOME", dir.path().join("cache"))
+            .output()
+            .unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
+        assert!(said.contains("run theirs"), "{command:?}: {said}");
+    }
+}
+
+/// A run by hand, one piece of whose evidence is damaged after it was collected.
+#[test]
+fn the_steps_tell_of_a_loss_and_judge_nothing_that_does_not_belong_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let program = built_with_env(root);
+    let config = |more: &str| {
+        let text = "[composition]\nname = \"x\"\n[[component]]\nname = \"ticker\"\n\
+                    language = \"rust\"\n[[gate]]\nmetric = \"lines\"\nmin = 1\n";
+        write(root, "podcov.toml", &format!("{text}{more}"));
+    };
+    config("");
+    let run = format!("profiles/{RUN}");
+    for times in ["3", "4"] {
+        let output = podcov(root, &["exec", "--evidence", &run, "--", &program, times]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    }
+    let check = |args: &[&str], code: i32, says: &str| {
+        let output = podcov(root, args);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?} does not say {says}: {said}");
+    };
+    check(&["gate"], 0, "");
+    let profiles = find(&root.join(&run).join("evidence"), ".profraw");
+    let file = std::fs::OpenOptions::new().write(true).open(&profiles[0]);
+    file.unwrap().set_len(100).unwrap();
+    check(&["merge"], 0, "1 file refused");
+    check(&["gate"], 0, "rejected");
+    check(&["report"], 0, "rejected");
+
+    // The account is made anew, and knows of one more; the coverage does not.
+    let again = root
+        .join(&run)
+        .join("evidence/_host/exec_again/ticker/20260101T000000.000Z-0000");
+    std::fs::create_dir_all(&again).unwrap();
+    std::fs::copy(&profiles[1], again.join("1.profraw")).unwrap();
+    check(&["collect"], 0, "3 incarnations");
+    check(&["gate"], 2, "podcov merge");
+    check(&["report"], 2, "podcov merge");
+    check(&["merge"], 0, "2 profiles");
+    check(&["gate"], 0, "");
+
+    // A rule on files that are not there does not cost the report.
+    std::fs::remove_dir_all(root.join(&run).join("report")).unwrap();
+    config("[[gate]]\npath = \"no/such/*.rs\"\nmetric = \"lines\"\nmin = 1\n");
+    check(&["report"], 2, "no counted file fits");
+    assert!(root.join(&run).join("report/index.html").is_file());
+
+    // An account of the imported alone would lose the others.
+    let import = [
+        "import",
+        "--evidence",
+        &run,
+        "--object",
+        &program,
+        &profiles[1],
+    ];
+    check(&import, 2, "expected a folder without evidence");
 }

@@ -141,7 +141,7 @@ fn twelve_tests_in_one_go_are_as_twelve_runs() {
     for number in all {
         let alone = tempfile::tempdir().unwrap();
         let alone = reach(&programs().run(alone.path(), "command", &[number]));
-        let key = format!("test/test_{number}");
+        let key = format!("test:test_{number}");
         background.extend(alone["test-outside"].iter().cloned());
         let differ = together[&key].symmetric_difference(&alone[&key]);
         remainder.extend(differ.cloned());
@@ -176,11 +176,11 @@ fn twelve_tests_in_one_go_are_as_twelve_runs() {
     assert_eq!(
         together
             .keys()
-            .filter(|key| key.starts_with("test/"))
+            .filter(|key| key.starts_with("test:"))
             .count(),
         TESTS as usize
     );
-    assert!(together.keys().all(|key| !key.starts_with("test-shared")));
+    assert!(together.keys().all(|key| !key.starts_with("test-shared:")));
 }
 
 /// The pages, `summary.json` and `podcov summary --tests` say what was merged.
@@ -204,7 +204,7 @@ fn the_report_answers(run: &Path, reach: &BTreeMap<String, Lines>) {
     let background = &reach["test-outside"];
     for test in printed.as_array().unwrap() {
         let name = test["name"].as_str().unwrap();
-        let own = &reach[&format!("test/{name}")];
+        let own = &reach[&format!("test:{name}")];
         assert_eq!(test["lines"], own.len(), "{name}");
         assert_eq!(
             test["background"],
@@ -212,7 +212,7 @@ fn the_report_answers(run: &Path, reach: &BTreeMap<String, Lines>) {
             "{name}"
         );
         let others = reach.iter().filter(|(key, _)| key.starts_with("test"));
-        let others = others.filter(|(key, _)| **key != format!("test/{name}"));
+        let others = others.filter(|(key, _)| **key != format!("test:{name}"));
         let others: Lines = others.flat_map(|(_, lines)| lines.clone()).collect();
         assert_eq!(test["only"], own.difference(&others).count(), "{name}");
     }
@@ -260,8 +260,8 @@ fn a_process_of_a_phase_counts_for_it_alone() {
         lines_with("client.rs", "fn low"),
         lines_with("client.rs", "fn high"),
     );
-    assert!(low.is_subset(&reach["phase/test_2"]) && high.is_disjoint(&reach["phase/test_2"]));
-    assert!(high.is_subset(&reach["phase/test_9"]) && low.is_disjoint(&reach["phase/test_9"]));
+    assert!(low.is_subset(&reach["phase:test_2"]) && high.is_disjoint(&reach["phase:test_2"]));
+    assert!(high.is_subset(&reach["phase:test_9"]) && low.is_disjoint(&reach["phase:test_9"]));
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn what_a_go_process_counts_is_told_apart_while_it_runs() {
         ("main.go".to_owned(), found.unwrap() as u64 + 1)
     };
     for test in ["red", "green", "blue"] {
-        let lines = &reach[&format!("test/{test}")];
+        let lines = &reach[&format!("test:{test}")];
         for word in ["red", "green", "blue"] {
             let is_there = lines.contains(&line(&format!("func {word}()")));
             assert_eq!(is_there, word == test, "{test}: {lines:?}");

@@ -220,6 +220,16 @@ fn steps_one_by_one_give_the_same(project: &Project) {
         "build", "overlay", "deploy", "test", "stop", "collect", "merge",
     ] {
         project.podcov("steps", &[step]).expect(0);
+        if step == "deploy" {
+            let looked = project.podcov("steps", &["doctor"]).expect(0).stdout;
+            for good in [
+                "✓ writes evidence (1 so far)",
+                "✓ podcov's launcher starts it",
+            ] {
+                assert!(looked.contains(good), "{good}: {looked}");
+            }
+            assert!(!looked.contains('✗'), "{looked}");
+        }
     }
     let printed = project
         .podcov("steps", &["report", "--format", "json"])
@@ -357,6 +367,11 @@ fn a_manifest_that_sets_gocoverdir(project: &Project) {
     let set = [("env: [", "env: [{name: GOCOVERDIR, value: /tmp}, ")];
     project.derive("manifests/gotick.yaml", "manifests/taken.yaml", &set);
     project.part("taken.toml", &["gotick"], &["taken"], &[]);
+    let looked = project.podcov("taken", &["doctor"]).expect(4).stdout;
+    assert!(
+        looked.contains("✗") && looked.contains("GOCOVERDIR"),
+        "{looked}"
+    );
     let ended = project.podcov("taken", &["run"]).expect(2);
     ended.says(&["GOCOVERDIR", "Deployment/gotick", "take it out"]);
 }

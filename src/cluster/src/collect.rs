@@ -4,6 +4,7 @@
 //! Needs no cluster: works on what was observed and on the folder alone, so
 //! that a cluster that went away in the middle costs no evidence.
 
+mod earlier;
 mod judge;
 mod reconcile;
 mod row;
@@ -94,6 +95,9 @@ pub struct Gather<'a> {
     pub bundles: &'a [Bundle],
     /// What the watch saw; the default for a run without a cluster.
     pub observed: &'a Observed,
+    /// What was collected of the run before: what of it is gone or another is
+    /// told. Its seal holds for incarnations that had ended.
+    pub earlier: Option<&'a Ledger>,
     /// What is read at most.
     pub limits: Limits,
     /// Where to say how far it is.
@@ -103,8 +107,9 @@ pub struct Gather<'a> {
 }
 
 /// A folder, and what its launcher said.
-pub(crate) struct Recorded {
+pub(crate) struct Recorded<'a> {
     dir: Dir,
+    before: Option<&'a Incarnation>,
     start: StartRecord,
     has_record: bool,
     exit: Option<ExitRecord>,
@@ -134,7 +139,15 @@ pub fn collect(gather: &Gather<'_>) -> Result<Ledger, Error> {
         bundles: gather.bundles,
         limits: &gather.limits,
     };
-    let mut groups: BTreeMap<row::Place, Vec<Recorded>> = BTreeMap::new();
+    let mut groups: BTreeMap<row::Place, Vec<Recorded<'_>>> = BTreeMap::new();
+    let sealed = earlier::sealed(gather.earlier.filter(|ledger| ledger.run == gather.run));
+    let gone = earlier::gone(&sealed, &dirs);
+    for recorded in gone {
+        groups
+            .entry(row::Place::of(&recorded.dir))
+            .or_default()
+            .push(recorded);
+    }
     for dir in dirs {
         gather.cancel.check()?;
         let record = judge.start_record(&dir);
@@ -152,6 +165,7 @@ pub fn collect(gather: &Gather<'_>) -> Result<Ledger, Error> {
             start: record.unwrap_or_default(),
             has_record,
             exit,
+            before: sealed.get(dir.path.as_str()).copied(),
             dir,
         };
         groups
@@ -184,6 +198,7 @@ pub fn collect(gather: &Gather<'_>) -> Result<Ledger, Error> {
         run: gather.run.to_owned(),
         incarnations,
         findings,
+        coverage: None,
     })
 }
 

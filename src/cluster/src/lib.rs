@@ -6,13 +6,16 @@ mod api;
 pub mod collect;
 pub mod deploy;
 pub mod discover;
+pub mod doctor;
 pub mod embedded;
 pub mod existing;
+pub mod inject;
 pub mod kind;
 pub mod logs;
-pub mod overlay;
 pub mod provider;
 pub mod stop;
 pub mod store;
 pub mod target;
 pub mod watch;
+
+pub use podcov_overlay as overlay;

@@ -11,7 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use podcov_profile::ledger::{Ledger, LedgerError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use walkdir::WalkDir;
 
 /// Why something of a run cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,14 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         source: serde_json::Error,
+    },
+    /// The ledger is not as podcov left it.
+    #[error("{}: {source}; `podcov collect` makes it anew", .path.display())]
+    Ledger {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong.
+        source: LedgerError,
     },
     /// Somebody else works in this project.
     #[error(
@@ -82,6 +92,20 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
     serde_json::from_slice(&bytes).map_err(|source| Error::Json {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Writes the ledger with its seal, all or nothing.
+pub fn write_ledger(path: &Path, ledger: &Ledger) -> Result<(), Error> {
+    write_atomic(path, &ledger.to_json())
+}
+
+/// Reads a ledger, whose seal must hold.
+pub fn read_ledger(path: &Path) -> Result<Ledger, Error> {
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    Ledger::from_json(&bytes).map_err(|source| Error::Ledger {
         path: path.to_owned(),
         source,
     })
@@ -171,6 +195,31 @@ impl RunDir {
         // Not by the mode of mkdir: the umask would take from it.
         fs::set_permissions(&evidence, fs::Permissions::from_mode(0o1777))
             .map_err(Error::io("change the mode of", &evidence))
+    }
+
+    /// Removes what a podcov that was killed left half written. Only for who
+    /// holds the lock: nobody else writes there.
+    pub fn sweep(&self) -> Result<(), Error> {
+        let own = [self.quarantine(), self.coverage(), self.report()];
+        let below = own.iter().map(WalkDir::new);
+        let all = below.chain([WalkDir::new(&self.path).max_depth(1)]);
+        for entry in all.flat_map(WalkDir::into_iter).filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy();
+            if entry.file_type().is_file() && podcov_process::is_half_written(&name) {
+                fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the copies of what an earlier account set aside.
+    pub fn clear_quarantine(&self) -> Result<(), Error> {
+        match fs::remove_dir_all(self.quarantine()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", &self.quarantine())(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The run's id.

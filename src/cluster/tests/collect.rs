@@ -1,6 +1,7 @@
 //! What becomes of evidence, told as stories of pods.
 
 #[path = "collect/scenario.rs"]
+#[allow(dead_code, reason = "each test uses another part")]
 mod scenario;
 
 use std::os::unix::fs::symlink;

@@ -189,6 +189,7 @@ pub fn import(
             sha256: sha256(&bytes),
             identity: classified.identities.into_iter().next(),
             fate,
+            cause: classified.problem.as_ref().map(Problem::cause),
             reason: classified
                 .problem
                 .map(|p| p.to_string())
@@ -209,7 +210,9 @@ pub fn import(
         start: None,
         end: None,
         ended: Ended::default(),
+        interval_ms: None,
         fate: Fate::Collected,
+        cause: None,
         reason: String::new(),
         files,
     });
@@ -330,6 +333,7 @@ fn bundle_of(
             sha256,
             arch: program.arch,
             mode: Mode::AtExit,
+            interval_ms: None,
         }],
         toolchain: "not known: imported".to_owned(),
         llvm_major: Some(import.llvm_major),

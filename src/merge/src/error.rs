@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use podcov_process::Cancelled;
+use podcov_profile::ledger::Broken;
 
 use crate::tools;
 
@@ -29,6 +30,14 @@ pub enum Error {
     /// A glob of `[filter]` is none.
     #[error("expected a glob in [filter]")]
     Glob(#[source] globset::Error),
+    /// A file of evidence changed while it was merged.
+    #[error("{}: {broken}; something writes there while it is merged: merge again", .path.display())]
+    Changed {
+        /// Which one.
+        path: PathBuf,
+        /// How.
+        broken: Broken,
+    },
     /// A tool wrote something that was not expected of it.
     #[error("cannot read what `{tool}` wrote: {what}")]
     Output {

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use podcov_process::Cancel;
+use podcov_process::{Cancel, Cancelled};
 use podcov_profile::bundle::Bundle;
-use podcov_profile::ledger::{Fate, File, Format, Incarnation, Ledger, fate_of};
+use podcov_profile::ledger::{Cause, Fate, File, Format, Incarnation, Ledger, Seal};
 use podcov_profile::names::Language;
 use podcov_profile::{Identity, Problem, classify};
-use sha2::{Digest, Sha256};
 
 use crate::Error;
 use crate::quarantine::{Quarantine, relative};
@@ -38,28 +37,48 @@ pub(crate) struct Piece {
     pub file: usize,
     /// Where it is.
     pub path: PathBuf,
+    /// What it was when it was collected.
+    seal: Seal,
     /// What it is.
     pub format: Format,
     /// A snapshot of a process that was still running.
     pub is_live: bool,
 }
 
-/// Sets a file's fate.
-pub(crate) fn decide(ledger: &mut Ledger, piece: &Piece, fate: Fate, reason: &str) {
+impl Piece {
+    /// Its bytes, which are those that were collected. Their seal held when
+    /// the evidence was sorted; each later read is held against it, too.
+    pub fn read(&self) -> Result<Vec<u8>, Error> {
+        let bytes = fs::read(&self.path).map_err(Error::io("read", &self.path))?;
+        self.seal.check(&bytes).map_err(|broken| Error::Changed {
+            path: self.path.clone(),
+            broken,
+        })?;
+        Ok(bytes)
+    }
+}
+
+/// Sets a file's fate; `cause` says why it does not count although it should.
+pub(crate) fn decide(
+    ledger: &mut Ledger,
+    piece: &Piece,
+    fate: Fate,
+    cause: Option<Cause>,
+    reason: &str,
+) {
     let file = &mut ledger.incarnations[piece.incarnation].files[piece.file];
-    file.fate = fate;
+    (file.fate, file.cause) = (fate, cause);
     file.reason = reason.to_owned();
 }
 
-/// Refuses a file: fate, reason, and a copy in the quarantine.
+/// Rejects a file for what it holds: reason, and a copy in the quarantine.
 pub(crate) fn refuse(
     ledger: &mut Ledger,
     quarantine: &Quarantine<'_>,
     piece: &Piece,
-    fate: Fate,
     reason: &str,
 ) -> Result<(), Error> {
-    decide(ledger, piece, fate, reason);
+    decide(ledger, piece, Fate::Rejected, Some(Cause::Damaged), reason);
     quarantine.keep(&ledger.incarnations[piece.incarnation].files[piece.file])
 }
 
@@ -86,7 +105,10 @@ pub(crate) fn sort(
             cancel.check()?;
             let incarnation = &ledger.incarnations[index];
             let file = &incarnation.files[number];
-            // What was rejected once, here or when it was collected, stays so.
+            if is_broken(file) {
+                quarantine.keep(file)?;
+                continue;
+            }
             if matches!(file.fate, Fate::Record | Fate::Missing) || file.format == Format::Record {
                 continue;
             }
@@ -99,14 +121,20 @@ pub(crate) fn sort(
                     .and_then(Path::file_name)
                     .is_some_and(|dir| dir == "live"),
                 path,
+                seal: Seal {
+                    size: file.size,
+                    sha256: file.sha256.clone(),
+                },
                 format: file.format,
             };
             let verdict = match file.fate {
-                Fate::Rejected => Err((Fate::Rejected, file.reason.clone())),
+                // What was rejected once, here or when it was collected, stays
+                // so.
+                Fate::Rejected => Err((Fate::Rejected, file.cause, file.reason.clone())),
                 _ => look(file, &piece.path).and_then(|classified| {
                     if !seen.insert(origin(incarnation, file)) {
                         let reason = "the same file of the same process is there already";
-                        return Err((Fate::Duplicate, reason.to_owned()));
+                        return Err((Fate::Duplicate, None, reason.to_owned()));
                     }
                     let build = build_of(incarnation, &classified.identities, components)?;
                     Ok((classified, build))
@@ -120,13 +148,15 @@ pub(crate) fn sort(
                     if classified.identities.len() == 1 {
                         file.identity = classified.identities.into_iter().next();
                     }
-                    decide(ledger, &piece, Fate::Merged, "");
+                    decide(ledger, &piece, Fate::Merged, None, "");
                     builds.entry(key).or_default().push(piece);
                 }
-                Err((fate @ (Fate::Rejected | Fate::Foreign), reason)) => {
-                    refuse(ledger, quarantine, &piece, fate, &reason)?;
+                Err((fate, cause, reason)) => {
+                    decide(ledger, &piece, fate, cause, &reason);
+                    if matches!(fate, Fate::Rejected | Fate::Foreign) {
+                        quarantine.keep(&ledger.incarnations[index].files[number])?;
+                    }
                 }
-                Err((fate, reason)) => decide(ledger, &piece, fate, &reason),
             }
         }
     }
@@ -142,50 +172,118 @@ pub(crate) fn sort(
     Ok(builds.into_iter().map(build).collect())
 }
 
-type Verdict<T> = Result<T, (Fate, String)>;
+type Verdict<T> = Result<T, (Fate, Option<Cause>, String)>;
+
+/// Holds every file of the ledger against its seal, records and files without
+/// counts as well: one that is gone is missing, one that is another is
+/// rejected, and the incarnation with them. Says how many files are so.
+pub fn verify(ledger: &mut Ledger, evidence: &Path, cancel: &Cancel) -> Result<u64, Cancelled> {
+    let mut broken = 0;
+    for incarnation in &mut ledger.incarnations {
+        let mut is_other = false;
+        for file in incarnation.files.iter_mut().filter(|file| file.is_sealed()) {
+            cancel.check()?;
+            if let Some(why) = unsealed(file, evidence) {
+                is_other = true;
+                broken += 1;
+                (file.fate, file.cause, file.reason) = why;
+            }
+        }
+        if is_other {
+            incarnation.settle();
+        }
+    }
+    Ok(broken)
+}
+
+/// Forgets what an earlier merge said of files that were gone or others:
+/// what is restored counts again.
+pub(crate) fn forget_broken_seals(ledger: &mut Ledger) {
+    for incarnation in &mut ledger.incarnations {
+        let mut broken = incarnation.files.iter_mut().filter(|file| is_broken(file));
+        let mut was_broken = false;
+        for file in &mut broken {
+            was_broken = true;
+            file.fate = match file.format {
+                Format::Record => Fate::Record,
+                _ => Fate::Merged,
+            };
+            file.cause = None;
+            file.reason.clear();
+        }
+        if was_broken {
+            incarnation.settle();
+        }
+    }
+}
+
+fn is_broken(file: &File) -> bool {
+    file.is_sealed() && file.cause.is_some_and(Cause::is_by_seal)
+}
+
+/// What became of a file that is not what was collected.
+fn unsealed(file: &File, evidence: &Path) -> Option<(Fate, Option<Cause>, String)> {
+    let missing = |reason: String| Some((Fate::Missing, Some(Cause::Removed), reason));
+    let Some(relative) = relative(&file.path) else {
+        let reason = "its path leaves the folder of evidence".to_owned();
+        return Some((Fate::Rejected, Some(Cause::Refused), reason));
+    };
+    let path = evidence.join(relative);
+    // A link that a pod left could point anywhere, and a file may claim to be
+    // larger than memory without taking any space.
+    match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return missing("it is not there any more since it was collected".to_owned());
+        }
+        Err(error) => return missing(format!("it cannot be looked at: {error}")),
+        Ok(kind) if !kind.is_file() || kind.len() != file.size => {
+            let reason = match kind.is_file() {
+                true => format!(
+                    "it is not what was collected: it has {} bytes, it had {}",
+                    kind.len(),
+                    file.size
+                ),
+                false => "it is no file in the folder of evidence".to_owned(),
+            };
+            return Some((Fate::Rejected, Some(Cause::Changed), reason));
+        }
+        Ok(_) => {}
+    }
+    match fs::read(&path) {
+        Err(error) => missing(format!("it cannot be read: {error}")),
+        Ok(bytes) => match file.check(&bytes) {
+            Ok(()) => None,
+            Err(broken) => Some((Fate::Rejected, Some(Cause::Changed), broken.to_string())),
+        },
+    }
+}
 
 /// Reads a file and says what it is, or why it cannot count.
 fn look(file: &File, path: &Path) -> Verdict<podcov_profile::Classified> {
-    let rejected = |reason: String| (Fate::Rejected, reason);
-    if relative(&file.path).is_none() {
-        return Err(rejected(
-            "its path leaves the folder of evidence".to_owned(),
-        ));
+    let rejected = |cause, reason: String| (Fate::Rejected, Some(cause), reason);
+    if file.size > MAX_FILE || !file.is_sealed() {
+        let reason = match file.is_sealed() {
+            true => format!("it is larger than {} GiB", MAX_FILE >> 30),
+            false => "nothing says what it was when it was collected".to_owned(),
+        };
+        return Err(rejected(Cause::Refused, reason));
     }
-    // A link that a pod left could point anywhere, and a file may claim to be
-    // larger than memory without taking any space.
-    let kind = fs::symlink_metadata(path)
-        .ok()
-        .filter(|kind| kind.is_file());
-    if kind.as_ref().is_some_and(|kind| kind.len() > MAX_FILE) {
-        return Err(rejected(format!(
-            "it is larger than {} GiB",
-            MAX_FILE >> 30
-        )));
-    }
-    if kind.is_none() {
-        return Err(rejected(
-            "it is no file in the folder of evidence".to_owned(),
-        ));
-    }
-    let bytes = fs::read(path).map_err(|error| rejected(format!("it cannot be read: {error}")))?;
-    let sha256: String = Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    if sha256 != file.sha256 {
-        return Err(rejected(
-            "it is not what was collected: its SHA-256 differs".to_owned(),
-        ));
-    }
+    let bytes = fs::read(path);
+    let bytes =
+        bytes.map_err(|error| rejected(Cause::Removed, format!("it cannot be read: {error}")))?;
+    file.check(&bytes)
+        .map_err(|broken| rejected(Cause::Changed, broken.to_string()))?;
     let classified = classify(&file.path, &bytes);
     match &classified.problem {
         None if classified.format == Format::Unknown => Err(rejected(
+            Cause::Damaged,
             "no format of coverage that podcov knows".to_owned(),
         )),
         None => Ok(classified),
-        Some(problem @ Problem::Empty) => Err((Fate::Empty, problem.to_string())),
-        Some(problem) => Err(rejected(problem.to_string())),
+        Some(problem @ Problem::Empty) => {
+            Err((Fate::Empty, Some(problem.cause()), problem.to_string()))
+        }
+        Some(problem) => Err(rejected(problem.cause(), problem.to_string())),
     }
 }
 
@@ -270,17 +368,16 @@ fn build_of(
         [] => "nothing says which build it comes from".to_owned(),
         [identity, ..] => format!("no bundle of this run has the build {identity}"),
     };
-    Err((Fate::Foreign, reason))
+    Err((Fate::Foreign, Some(Cause::ForeignBuild), reason))
 }
 
 /// Brings the fates of incarnations in line with those of their files: one
 /// whose evidence turned out not to count is no longer collected.
 pub(crate) fn settle(ledger: &mut Ledger) {
     for incarnation in &mut ledger.incarnations {
-        if incarnation.fate != Fate::Collected {
-            continue;
+        if incarnation.fate == Fate::Collected {
+            incarnation.settle();
         }
-        (incarnation.fate, incarnation.reason) = fate_of(&incarnation.files);
     }
 }
 
@@ -298,6 +395,7 @@ mod tests {
             sha256: String::new(),
             identity: None,
             fate: *fate,
+            cause: None,
             reason: String::new(),
         };
         let incarnation = Incarnation {
@@ -313,7 +411,9 @@ mod tests {
             start: None,
             end: None,
             ended: Ended::default(),
+            interval_ms: None,
             fate: Fate::Collected,
+            cause: None,
             reason: String::new(),
             files: files.iter().map(file).collect(),
         };

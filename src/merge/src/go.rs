@@ -11,8 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use podcov_profile::go::files::{self, Counters, Meta, Name};
+use podcov_profile::Identity;
+use podcov_profile::go::counters::CounterFile;
+use podcov_profile::go::files::{self, Counters, FunctionCounters, Meta, Name};
 use podcov_profile::go::lines::{self, Placed, functions};
+use podcov_profile::go::live::Live;
+use podcov_profile::go::meta::Misfit;
+use podcov_profile::go::sum::{Refused, Sum};
 use podcov_profile::go::text::Profile;
 use podcov_profile::ledger::{Fate, Format};
 use podcov_profile::model::{Binary, File};
@@ -31,7 +36,40 @@ struct Counted<'p> {
     piece: &'p Piece,
     counters: Counters,
     pid: u64,
+    /// The start of the process for what is mapped, and for what it writes
+    /// then at its end; else when the file was written.
     nanos: u64,
+    written: Written,
+}
+
+/// How counters came into a file. The order is that in which they are believed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Written {
+    /// It is mapped over them.
+    Mapped,
+    /// By Go: at the end of the process, or when the program asked for it.
+    ByGo,
+    /// By the ticker, on the way.
+    Ticker,
+}
+
+impl Counted<'_> {
+    /// Adds what the file holds. It was read and held against the meta-data
+    /// before; only its bytes could have changed since.
+    fn add_to(&self, sum: &mut Sum<'_>) -> Result<(), Error> {
+        let path = &self.piece.path;
+        let bytes = self.piece.read()?;
+        let added = match self.written {
+            Written::Mapped => Live::parse(&bytes)
+                .map_err(Refused::from)
+                .and_then(|live| sum.add_live(&live.of(&self.counters.hash))),
+            Written::ByGo | Written::Ticker => sum.add(&bytes),
+        };
+        added.map(|_| ()).map_err(|error| Error::Program {
+            path: path.clone(),
+            what: error.to_string(),
+        })
+    }
 }
 
 pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error> {
@@ -40,6 +78,7 @@ pub(crate) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Binary, Error>
     let texts = read_texts(work, build, &metas)?;
     let metas = read_metas(work, build, metas)?;
     let counted = read_counters(work, build, &metas)?;
+    let texts = drop_superseded_texts(work, &metas, &counted, texts)?;
     let mut counted = drop_superseded(work, counted, &texts);
     let profile = merge_binary(work, &metas, &mut counted)?;
     let mut said = Vec::new();
@@ -113,11 +152,11 @@ fn read_metas(work: &mut Work<'_>, build: &Build, mut metas: Metas) -> Result<Me
         .iter()
         .filter(|piece| piece.format == Format::Covmeta)
     {
-        let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
+        let bytes = piece.read()?;
         // It was read before; only its bytes could have changed since.
         let Ok(meta) = files::read_meta(&bytes) else {
             let reason = "it changed while it was read";
-            refuse(work.ledger, work.quarantine, piece, Fate::Rejected, reason)?;
+            refuse(work.ledger, work.quarantine, piece, reason)?;
             continue;
         };
         match metas.get(&meta.hash) {
@@ -127,7 +166,7 @@ fn read_metas(work: &mut Work<'_>, build: &Build, mut metas: Metas) -> Result<Me
             Some((_, known)) if *known == bytes => {}
             Some(_) => {
                 let reason = "another file of the same hash has other content";
-                refuse(work.ledger, work.quarantine, piece, Fate::Rejected, reason)?;
+                refuse(work.ledger, work.quarantine, piece, reason)?;
             }
         }
     }
@@ -140,12 +179,21 @@ fn read_counters<'p>(
     metas: &Metas,
 ) -> Result<Vec<Counted<'p>>, Error> {
     let mut good = Vec::new();
-    for piece in build
-        .pieces
-        .iter()
-        .filter(|piece| piece.format == Format::Covcounters)
-    {
-        let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
+    for piece in &build.pieces {
+        match piece.format {
+            Format::Covcounters => {}
+            Format::Covlive => {
+                match read_live(work, build, metas, piece)? {
+                    Ok(counted) => good.push(counted),
+                    Err(reason) => {
+                        refuse(work.ledger, work.quarantine, piece, &reason)?;
+                    }
+                }
+                continue;
+            }
+            _ => continue,
+        }
+        let bytes = piece.read()?;
         let name = piece.path.file_name().unwrap_or_default().to_string_lossy();
         let read = files::read_counters(&bytes).map_err(|error| error.to_string());
         let fits = read.and_then(|counters| {
@@ -162,58 +210,171 @@ fn read_counters<'p>(
                     counters,
                     pid,
                     nanos,
+                    written: match piece.is_live {
+                        true => Written::Ticker,
+                        false => Written::ByGo,
+                    },
                 });
             }
             (Ok(_), _) => {
                 let reason = "its name is not one that Go gives";
-                refuse(work.ledger, work.quarantine, piece, Fate::Rejected, reason)?;
+                refuse(work.ledger, work.quarantine, piece, reason)?;
             }
             (Err(reason), _) => {
-                refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
+                refuse(work.ledger, work.quarantine, piece, &reason)?;
             }
         }
     }
     Ok(good)
 }
 
+/// The hash that counters of the build have, for a process that was stopped
+/// before it could say it: it is known by its build id.
+fn hash_of<'m>(build: &'m Build, metas: &'m Metas) -> Option<&'m str> {
+    match &build.identity {
+        Identity::Covmeta(hash) => Some(hash),
+        _ => metas.keys().next().filter(|_| metas.len() == 1),
+    }
+    .map(String::as_str)
+}
+
+/// Reads a mapped file; the inner error is why it cannot count.
+fn read_live<'p>(
+    work: &mut Work<'_>,
+    build: &Build,
+    metas: &Metas,
+    piece: &'p Piece,
+) -> Result<Result<Counted<'p>, String>, Error> {
+    let bytes = piece.read()?;
+    let mut live = match Live::parse(&bytes) {
+        Ok(live) => live,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    if let Some(hash) = hash_of(build, metas) {
+        live = live.of(hash);
+    }
+    let hash = live.hash.clone().unwrap_or_default();
+    let Some((meta, _)) = metas.get(&hash) else {
+        return Ok(Err(format!("there is no covmeta.{hash} to read it by")));
+    };
+    let mut functions = Vec::new();
+    let seen = live.visit(meta, |entry| {
+        functions.push(FunctionCounters {
+            package: entry.package,
+            function: entry.function,
+            counts: entry.counts.to_vec(),
+        });
+        Ok::<(), Misfit>(())
+    });
+    let torn = match seen {
+        Ok(seen) => seen.torn,
+        Err(misfit) => return Ok(Err(misfit.to_string())),
+    };
+    if torn > 0 {
+        let path = &work.ledger.incarnations[piece.incarnation].files[piece.file].path;
+        let text = format!("{path}: {torn} functions had begun and not counted yet at its end");
+        work.find("begun", text);
+    }
+    Ok(Ok(Counted {
+        piece,
+        pid: live.pid,
+        nanos: live.started,
+        written: Written::Mapped,
+        counters: Counters {
+            hash,
+            segments: 1,
+            functions,
+        },
+    }))
+}
+
+/// Takes out text profiles that a process wrote whose counters are mapped to a
+/// file: that has all they say, and what ran after them.
+fn drop_superseded_texts<'p>(
+    work: &mut Work<'_>,
+    metas: &Metas,
+    counted: &[Counted<'_>],
+    texts: Texts<'p>,
+) -> Result<Texts<'p>, Error> {
+    let mut kept = Vec::new();
+    for (piece, text) in texts {
+        let own = |one: &&Counted<'_>| {
+            one.piece.incarnation == piece.incarnation && one.written == Written::Mapped
+        };
+        let is_mapped = counted.iter().any(|one| own(&one));
+        if is_mapped && native::profile_of(metas, counted.iter().filter(own))?.includes(&text) {
+            let reason = "the file that is mapped over the counters has all it says";
+            decide(work.ledger, piece, Fate::Superseded, None, reason);
+        } else {
+            kept.push((piece, text));
+        }
+    }
+    Ok(kept)
+}
+
 /// Keeps one set of counters of each process.
+///
+/// A file that is mapped over the counters of a process says all that it ever
+/// counted, so nothing else of that process counts: what it wrote at its end,
+/// which has the same process id and start for a name, and what the program
+/// had written before.
 ///
 /// Snapshots of a running process are cumulative: of those in `live/` the
 /// newest counts, and none when the process also wrote at its end (counters
 /// beside, or the text profile of a test binary). The same goes for counters
 /// that a process wrote itself before its end; a later file of the same
-/// process is a later snapshot when no count in it is smaller.
+/// process is a later snapshot when no count in it is smaller. One with a
+/// smaller count is of a program that replaced itself (exec): it kept its pid
+/// and counts from zero, so both count.
 fn drop_superseded<'p>(
     work: &mut Work<'_>,
     mut all: Vec<Counted<'p>>,
     texts: &[(&Piece, Profile)],
 ) -> Vec<Counted<'p>> {
-    // Newest first within a process; what was written at the end before what
-    // was written on the way.
+    // Newest first within a process, after what is believed more.
     all.sort_by_key(|c| {
         (
             c.piece.incarnation,
             c.counters.hash.clone(),
             c.pid,
-            c.piece.is_live,
+            c.written,
             u64::MAX - c.nanos,
         )
     });
     let mut kept: Vec<Counted<'p>> = Vec::new();
     for counted in all {
-        let same = kept.iter().find(|other| {
+        let is_of_pid = |other: &&Counted<'_>| {
             other.piece.incarnation == counted.piece.incarnation
                 && other.pid == counted.pid
                 && other.counters.hash == counted.counters.hash
-                && (counted.piece.is_live || includes(&other.counters, &counted.counters))
-        });
+        };
+        // With exec a process id has several processes, one after the other.
+        let mapped = kept
+            .iter()
+            .filter(is_of_pid)
+            .filter(|other| other.written == Written::Mapped && other.nanos <= counted.nanos);
+        let start = mapped.map(|other| other.nanos).max();
+        let mut same = kept
+            .iter()
+            .filter(is_of_pid)
+            .filter(|other| other.written != Written::Mapped || Some(other.nanos) == start);
+        let same = match counted.written {
+            Written::Mapped => None,
+            _ => same.find(|other| {
+                let is_exact = other.written == Written::Mapped && other.nanos == counted.nanos;
+                is_exact
+                    || other.written == Written::Mapped && counted.written == Written::Ticker
+                    || includes(&other.counters, &counted.counters)
+            }),
+        };
         let at_end = texts
             .iter()
             .any(|(text, _)| text.incarnation == counted.piece.incarnation);
-        let reason = match same {
-            Some(other) if other.piece.is_live => "a later snapshot of the same process is there",
-            Some(_) => "the same process wrote its counts again at its end",
-            None if counted.piece.is_live && at_end => {
+        let reason = match same.map(|other| other.written) {
+            Some(Written::Mapped) => "the file that is mapped over the counters has all it says",
+            Some(Written::Ticker) => "a later snapshot of the same process is there",
+            Some(Written::ByGo) => "the same process wrote its counts again at its end",
+            None if counted.written == Written::Ticker && at_end => {
                 "the same process wrote a text profile at its end"
             }
             None => {
@@ -221,7 +382,7 @@ fn drop_superseded<'p>(
                 continue;
             }
         };
-        decide(work.ledger, counted.piece, Fate::Superseded, reason);
+        decide(work.ledger, counted.piece, Fate::Superseded, None, reason);
     }
     kept.sort_by(|a, b| a.piece.path.cmp(&b.piece.path));
     kept
@@ -257,12 +418,12 @@ fn read_texts<'p>(
         .iter()
         .filter(|piece| piece.format == Format::Gotext)
     {
-        let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
+        let bytes = piece.read()?;
         let read = Profile::parse(&bytes).map_err(|error| error.to_string());
         match read.and_then(|profile| fit.check(&profile).map(|()| profile)) {
             Ok(profile) => texts.push((piece, profile)),
             Err(reason) => {
-                refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
+                refuse(work.ledger, work.quarantine, piece, &reason)?;
             }
         }
     }
@@ -344,7 +505,8 @@ fn reach(
 
 /// Puts meta-data and counters into one folder, as `covdata` wants them. Two
 /// pods may have used one process id in the same nanosecond, so the number of
-/// the file takes the place of the process id.
+/// the file takes the place of the process id. Command lines, which Go writes
+/// into its counters, stay with the evidence.
 fn stage(work: &Work<'_>, metas: &Metas, counted: &[Counted<'_>]) -> Result<(), Error> {
     let (dir, merged) = (work.out.join("covdata"), work.out.join("merged"));
     for dir in [&dir, &merged] {
@@ -361,7 +523,21 @@ fn stage(work: &Work<'_>, metas: &Metas, counted: &[Counted<'_>]) -> Result<(), 
             number + 1,
             counted.nanos
         ));
-        fs::copy(&counted.piece.path, &to).map_err(Error::io("copy evidence to", &to))?;
+        // Go's tools know no mapped files.
+        if let (Written::Mapped, Some((meta, _))) = (counted.written, metas.get(hash)) {
+            let mut sum = Sum::new(meta);
+            counted.add_to(&mut sum)?;
+            write_atomic(&to, &sum.to_counters())?;
+            continue;
+        }
+        let bytes = counted.piece.read()?;
+        let file = CounterFile::parse(&bytes).and_then(|file| file.without_command_lines());
+        // It was read before, so there is nothing to fail.
+        let bytes = file.map_err(|error| Error::Program {
+            path: counted.piece.path.clone(),
+            what: error.to_string(),
+        })?;
+        fs::write(&to, bytes).map_err(Error::io("write", &to))?;
     }
     Ok(())
 }
@@ -378,7 +554,7 @@ fn merge_texts<'p>(
         let sum = sum.get_or_insert_with(|| Profile::new(text.mode));
         if let Err(error) = sum.merge(&text) {
             let reason = format!("it does not fit the other profiles of its build: {error}");
-            refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
+            refuse(work.ledger, work.quarantine, piece, &reason)?;
             continue;
         }
         let path = from(&work.out, &piece.path);

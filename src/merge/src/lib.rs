@@ -24,12 +24,13 @@ use std::path::{Path, PathBuf};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use podcov_process::{Cancel, Progress};
 use podcov_profile::bundle::{Bundle, Sources};
-use podcov_profile::ledger::{Fate, Finding, Ledger};
+use podcov_profile::ledger::{Fate, Finding, Ledger, Seal};
 use podcov_profile::model::{Binary, Component, Coverage, SCHEMA};
 use podcov_profile::names::Language;
 
 pub use cargo_llvm_cov::{Import, Imported, LaidOut, import, lay_out_for_cargo_llvm_cov};
 pub use error::Error;
+pub use evidence::verify;
 
 /// What is to be merged, and where to.
 pub struct Job<'a> {
@@ -68,7 +69,7 @@ pub enum Backend {
     },
 }
 
-/// Merges a run's evidence, writes `coverage.json` and what the tools made to
+/// Merges a run's evidence, each file of which must be what was collected, writes `coverage.json` and what the tools made to
 /// [`Job::out`], and sets the fates in the ledger (which the caller keeps).
 ///
 /// Merging again gives the same: fates are found anew, except that what was
@@ -80,6 +81,9 @@ pub fn merge(job: Job<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<C
     for (bundle, _) in &job.components {
         remove_if_there(&job.out.join(&bundle.component))?;
     }
+    progress.status("verifying the evidence");
+    evidence::forget_broken_seals(job.ledger);
+    verify(job.ledger, job.evidence, cancel)?;
     progress.status("sorting the evidence by build");
     let quarantine = quarantine::Quarantine::new(job.quarantine, job.evidence);
     let mut sorted = evidence::sort(
@@ -166,10 +170,9 @@ pub fn merge(job: Job<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<C
         composition,
         components,
     };
-    write_atomic(
-        &written,
-        &serde_json::to_vec(&coverage).map_err(Error::Coverage)?,
-    )?;
+    let bytes = serde_json::to_vec(&coverage).map_err(Error::Coverage)?;
+    job.ledger.coverage = Some(Seal::of(&bytes));
+    write_atomic(&written, &bytes)?;
     Ok(coverage)
 }
 

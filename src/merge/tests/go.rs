@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/coverage"
+	"syscall"
 
 	"example.org/op/queue"
 )
@@ -39,6 +40,8 @@ func main() {
 			if err := coverage.WriteCountersDir(os.Getenv("SNAPSHOTS")); err != nil {
 				panic(err)
 			}
+		case "replace":
+			panic(syscall.Exec("/proc/self/exe", []string{"op"}, os.Environ()))
 		case "die":
 			p, _ := os.FindProcess(os.Getpid())
 			p.Kill()
@@ -359,6 +362,32 @@ fn snapshots_of_one_process_are_not_added_up() {
         );
         assert_eq!(test.ledger.incarnations[index].fate, Fate::Collected);
     }
+}
+
+#[test]
+fn what_a_program_counted_before_it_replaced_itself_counts() {
+    let mut test = TestRun::new();
+    let dir = project(&test);
+    let program = build(&dir);
+    component(&mut test, &program);
+    let life = test.incarnation("op");
+    let live = life.join("live");
+    fs::create_dir_all(&live).unwrap();
+    // Two snapshots and no end, because exec writes nothing; then, with the
+    // same pid, a program that counts from zero.
+    run(Command::new(&program)
+        .args(["snapshot", "drain", "snapshot", "replace"])
+        .env("GOCOVERDIR", &life)
+        .env("SNAPSHOTS", &live));
+    test.collect();
+    let coverage = test.merge();
+    let binary = &coverage.components[0].binaries[0];
+    assert_eq!(count(binary, "main"), 2);
+    assert_eq!(count(binary, "Sum"), 1);
+    assert_eq!(binary.profiles, 2);
+    let fates = test.fates(0);
+    let number = |fate| fates.iter().filter(|(_, f)| *f == fate).count();
+    assert_eq!((number(Fate::Merged), number(Fate::Superseded)), (3, 1));
 }
 
 /// A component made by `go test -c`.

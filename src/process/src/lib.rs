@@ -15,4 +15,4 @@ mod write;
 pub use cancel::{Cancel, Cancelled};
 pub use progress::{Progress, Silent};
 pub use runner::{Error, Finished, Run, find_program, shell_word};
-pub use write::{folder_of, write_atomic};
+pub use write::{folder_of, is_half_written, write_atomic};

@@ -3,12 +3,21 @@ use std::io::{Result, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+/// Of files that are being written.
+const PREFIX: &str = ".tmp-";
+
+/// Whether a file is one that [`write_atomic`] had not finished when its
+/// process was killed.
+pub fn is_half_written(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
 /// Writes `bytes` to `path`, all or nothing: to a temporary file in the same
 /// folder, which has to be there, flushed to the disk, renamed, and the folder
 /// flushed, too. Everybody may read it.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let dir = folder_of(path);
-    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(dir)?;
+    let mut file = tempfile::Builder::new().prefix(PREFIX).tempfile_in(dir)?;
     file.write_all(bytes)?;
     file.as_file()
         .set_permissions(Permissions::from_mode(0o644))?;

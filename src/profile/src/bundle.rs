@@ -57,16 +57,23 @@ pub struct Binary {
     pub arch: String,
     /// How its counters reach the disk.
     pub mode: Mode,
+    /// With [`Mode::Ticker`]: how much of what a killed process counted last
+    /// may be lost, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u32>,
 }
 
 /// How counters reach the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// LLVM: counters live in a shared mapping of the profile.
+    /// Counters live in a shared mapping of a file: LLVM's profile, or
+    /// `covlive` of Go.
     Continuous,
-    /// Go: a snapshot at least every second, and at exit.
-    Snapshots,
+    /// Go, of a release whose counters podcov cannot map: a snapshot at least
+    /// every [`Binary::interval_ms`], and at exit.
+    #[serde(alias = "snapshots")]
+    Ticker,
     /// Only when the program ends by itself.
     AtExit,
     /// `go test -c`: a text profile when the test that runs main returns.

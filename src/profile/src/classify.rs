@@ -2,8 +2,9 @@
 
 use crate::error::{Kind, ParseError};
 use crate::go::counters::CounterFile;
+use crate::go::live::{self, Live};
 use crate::go::{files, text};
-use crate::ledger::Format;
+use crate::ledger::{Cause, Format};
 use crate::llvm::{indexed, raw, text as proftext};
 use crate::{Identity, Limits};
 
@@ -25,6 +26,12 @@ pub enum Problem {
     /// No byte is in it.
     #[error("the file is empty: the process was stopped before it wrote its counters")]
     Empty,
+    /// Go writes to a name of its own first and renames it when all is written.
+    #[error("the process was stopped while it wrote this file")]
+    Interrupted,
+    /// It ends before what it claims to hold.
+    #[error("{0}")]
+    Truncated(String),
     /// It does not hold what it claims.
     #[error("{0}")]
     Damaged(String),
@@ -37,8 +44,22 @@ impl From<ParseError> for Problem {
     fn from(error: ParseError) -> Problem {
         match error.kind {
             Kind::Empty => Problem::Empty,
+            Kind::Truncated => Problem::Truncated(error.to_string()),
             Kind::Unsupported => Problem::Unsupported(error.to_string()),
             _ => Problem::Damaged(error.to_string()),
+        }
+    }
+}
+
+impl Problem {
+    /// The same as a word.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Problem::Empty => Cause::EmptyFile,
+            Problem::Interrupted => Cause::Interrupted,
+            Problem::Truncated(_) => Cause::Truncated,
+            Problem::Damaged(_) => Cause::Damaged,
+            Problem::Unsupported(_) => Cause::Unsupported,
         }
     }
 }
@@ -56,6 +77,9 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
     let go_name = files::Name::parse(name);
     if promised == Format::Record {
         return classified(Format::Record, vec![], None);
+    }
+    if go_name == Some(files::Name::Leftover) {
+        return classified(promised, vec![], Some(Problem::Interrupted));
     }
     if bytes.is_empty() {
         let identities = go_name
@@ -102,6 +126,16 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
             Err(error) => classified(format, vec![], Some(error.into())),
         };
     }
+    if live::is_live(bytes) {
+        return match Live::parse(bytes) {
+            Ok(live) => {
+                let identities = live.identity().into_iter().collect();
+                let problem = live_name_problem(go_name.as_ref(), &live);
+                classified(Format::Covlive, identities, problem)
+            }
+            Err(error) => classified(Format::Covlive, vec![], Some(error.into())),
+        };
+    }
     if text::is_text(bytes) {
         let problem = text::Profile::parse(bytes).err().map(Problem::from);
         return classified(Format::Gotext, vec![], problem);
@@ -111,6 +145,21 @@ pub fn classify(name: &str, bytes: &[u8]) -> Classified {
         _ => format!("no {} file by its content", word(promised)),
     };
     classified(promised, vec![], Some(Problem::Damaged(problem)))
+}
+
+/// The name of a mapped file says which process it is of, and so which other
+/// files hold the same counts.
+fn live_name_problem(name: Option<&files::Name>, live: &Live<'_>) -> Option<Problem> {
+    let text = match name {
+        Some(files::Name::Live { pid, nanos }) if (*pid, *nanos) == (live.pid, live.started) => {
+            return None;
+        }
+        _ => format!(
+            "the file's name does not fit its content, which is of process {} of {}",
+            live.pid, live.started
+        ),
+    };
+    Some(Problem::Damaged(text))
 }
 
 /// Reads counters to their last byte, and keeps none.
@@ -152,17 +201,13 @@ fn name_problem(
     identity: &Identity,
 ) -> Option<Problem> {
     let fits = match name {
-        Some(files::Name::Leftover) => {
-            let text = "the process was stopped while it wrote this file";
-            return Some(Problem::Damaged(text.to_owned()));
-        }
         Some(name @ files::Name::Meta { .. }) => {
             format == Format::Covmeta && name.identity().as_ref() == Some(identity)
         }
         Some(name @ files::Name::Counters { .. }) => {
             format == Format::Covcounters && name.identity().as_ref() == Some(identity)
         }
-        Some(files::Name::Live { .. }) | None => false,
+        Some(files::Name::Live { .. } | files::Name::Leftover) | None => false,
     };
     let text = || format!("the file's name does not fit its content, which is of {identity}");
     (!fits).then(|| Problem::Damaged(text()))
@@ -171,9 +216,13 @@ fn name_problem(
 fn promised(name: &str) -> Format {
     let go = name.strip_prefix("tmp.").unwrap_or(name);
     match name {
-        "start.json" | "exit.json" => Format::Record,
+        "start.json" | "exit.json" | "ticker.json" => Format::Record,
+        // Somebody was stopped while it wrote its record.
+        ".start.json.partial" | ".exit.json.partial" => Format::Record,
+        _ if name.starts_with("tmp.ticker.") => Format::Record,
         _ if go.starts_with("covmeta.") => Format::Covmeta,
         _ if go.starts_with("covcounters.") => Format::Covcounters,
+        _ if go.starts_with("covlive.") => Format::Covlive,
         _ if name.ends_with(".profraw") => Format::Profraw,
         _ if name.ends_with(".profdata") || name.ends_with(".proftext") => Format::Profdata,
         _ if name.ends_with(".out") || name.ends_with(".cov") => Format::Gotext,
@@ -187,6 +236,7 @@ fn word(format: Format) -> &'static str {
         Format::Profdata => "profdata",
         Format::Covmeta => "covmeta",
         Format::Covcounters => "covcounters",
+        Format::Covlive => "covlive",
         Format::Gotext => "Go text profile",
         Format::Record => "record",
         Format::Unknown => "known",

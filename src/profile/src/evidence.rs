@@ -51,9 +51,12 @@ impl Key {
     /// apart machines whose paths are the same.
     ///
     /// The label is the end of the path, so that the same place has the same
-    /// key from wherever it was named.
-    pub fn of_file(origin: impl Into<String>, place: &str) -> Self {
+    /// key from wherever it was named. Paths are bytes: two that differ in those
+    /// that are no UTF-8 have one label, and two keys.
+    pub fn of_file(origin: impl Into<String>, place: impl AsRef<[u8]>) -> Self {
+        let place = place.as_ref();
         let digest = Sha256::digest(place);
+        let place = String::from_utf8_lossy(place);
         let mut short = [0; 16];
         for (to, from) in short.iter_mut().zip(digest) {
             *to = from;
@@ -116,13 +119,16 @@ mod tests {
             Key::of_file("", "/x/a.profraw"),
             Key::of_file("", "/x/a.profraw")
         );
-        let far = |start: &str| Key::of_file("", &format!("{start}/b/c/a.profraw"));
+        let far = |start: &str| Key::of_file("", format!("{start}/b/c/a.profraw"));
         assert_eq!(far("/x").file, far("/y").file);
         assert_ne!(far("/x"), far("/y"));
         assert_ne!(
             Key::of_file("shard-1", "/x/a.profraw"),
             Key::of_file("shard-2", "/x/a.profraw")
         );
+        let odd = |byte: u8| Key::of_file("", [b"/x/a", &[byte][..]].concat());
+        assert_eq!(odd(0xfe).file, odd(0xff).file);
+        assert_ne!(odd(0xfe), odd(0xff));
     }
 
     #[test]

@@ -1,5 +1,11 @@
 //! The account of every incarnation and every file of evidence: each has
 //! exactly one fate, and the fates add up to what was seen.
+//!
+//! It is also the seal of the evidence: each file has its length and SHA-256
+//! here, and the ledger's JSON has a digest of its own (see [`Seal`]).
+
+mod cause;
+mod seal;
 
 use std::collections::BTreeMap;
 
@@ -7,8 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::Identity;
 
+pub use cause::{Cause, Verdict, fate_of, is_stood_in_for};
+pub use seal::{Broken, LedgerError, Seal};
+
 /// Version of the ledger's JSON; readers refuse a newer one.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// `ledger.json` of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +32,9 @@ pub struct Ledger {
     /// Things seen that are not an incarnation's: stale files of an earlier
     /// run, a watch that had to be restarted, a pod gone before it was seen.
     pub findings: Vec<Finding>,
+    /// `coverage.json` that was merged from it; `None` until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Seal>,
 }
 
 /// One process lifetime: the unit of evidence.
@@ -54,9 +66,17 @@ pub struct Incarnation {
     pub phase: Option<String>,
     /// How it ended.
     pub ended: Ended,
+    /// How often it wrote its counters, in milliseconds, where they were not
+    /// in the file at every moment: what it counted since is lost when it is
+    /// killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u64>,
     /// What became of it.
     pub fate: Fate,
-    /// Why, in one sentence, where the fate is not `Collected`.
+    /// Why some or all of its evidence is lost, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// The cause in one sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// Its files, ordered by path.
@@ -95,7 +115,8 @@ pub enum Fate {
     Foreign,
     /// It must have been, and nothing of it was found.
     Missing,
-    /// File: no evidence, kept for the record (`start.json`, `exit.json`).
+    /// File: no evidence, kept for the record (`start.json`, `exit.json`, and
+    /// `ticker.json` of a process whose last counts a kill may have taken).
     Record,
 }
 
@@ -114,6 +135,9 @@ pub struct File {
     pub identity: Option<Identity>,
     /// What became of it.
     pub fate: Fate,
+    /// Why it does not count although it should, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// Why, where the fate is not `Merged` or `Record`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
@@ -131,9 +155,11 @@ pub enum Format {
     Covmeta,
     /// Go coverage counters.
     Covcounters,
+    /// Counters of Go in a file that a process maps over them.
+    Covlive,
     /// Go text profile.
     Gotext,
-    /// `start.json`, `exit.json`.
+    /// `start.json`, `exit.json`, `ticker.json`.
     Record,
     /// Something else.
     Unknown,
@@ -154,6 +180,16 @@ impl Incarnation {
         self.fate != Fate::Collected
     }
 
+    /// Finds its fate anew from those of its files.
+    pub fn settle(&mut self) {
+        let Verdict {
+            fate,
+            cause,
+            reason,
+        } = fate_of(&self.files, self.interval_ms);
+        (self.fate, self.cause, self.reason) = (fate, cause, reason);
+    }
+
     /// `namespace/pod container (start 2)`, for messages.
     pub fn label(&self) -> String {
         let start = self
@@ -171,47 +207,12 @@ impl Format {
     pub fn holds_counts(self) -> bool {
         matches!(
             self,
-            Format::Profraw | Format::Profdata | Format::Covcounters | Format::Gotext
+            Format::Profraw
+                | Format::Profdata
+                | Format::Covcounters
+                | Format::Covlive
+                | Format::Gotext
         )
-    }
-}
-
-/// The fate of an incarnation from the fates of its files, with the reason if
-/// it is lost. A file that was set aside makes it lost, because what that file
-/// counted is missing; but not one that another file of the process stands in
-/// for (a snapshot, or what Go was writing when it was killed), nor one that
-/// is no evidence by its format.
-pub fn fate_of(files: &[File]) -> (Fate, String) {
-    let any_counts = files
-        .iter()
-        .any(|f| f.fate == Fate::Merged && f.format.holds_counts());
-    let replaced = |file: &File| {
-        any_counts && (file.path.contains("/live/") || file.path.contains("/tmp.cov"))
-    };
-    let lost: Vec<&File> = files
-        .iter()
-        .filter(|file| matches!(file.fate, Fate::Rejected | Fate::Foreign | Fate::Empty))
-        .filter(|file| !(replaced(file) || any_counts && file.format == Format::Unknown))
-        .collect();
-    match lost.as_slice() {
-        [] if any_counts => (Fate::Collected, String::new()),
-        [] if files.iter().all(|file| file.format == Format::Record) => {
-            (Fate::Empty, "it started and left no profile".to_owned())
-        }
-        [] => (
-            Fate::Empty,
-            "the process left no counts: it was stopped before it wrote them".to_owned(),
-        ),
-        [first, more @ ..] => {
-            let more = match more.len() {
-                0 => String::new(),
-                number => format!(" (and {number} more)"),
-            };
-            (
-                first.fate,
-                format!("{}: {}{more}", first.path, first.reason),
-            )
-        }
     }
 }
 

@@ -292,6 +292,7 @@ impl Together {
         self.whole.binary_ids.extend(profile.binary_ids);
         self.whole.names.extend(profile.names);
         self.whole.variants |= profile.variants;
+        self.whole.has_old_bitmaps |= profile.has_old_bitmaps;
         for (id, counts) in profile.functions {
             self.add_function(id, counts);
         }

@@ -28,7 +28,7 @@
 //! | shape of LLVM | form |
 //! |---|---|
 //! | build ids | ULEB128 number; each ULEB128 length, bytes; ascending |
-//! | variants | ULEB128 of bits 32 to 63 of the version field of a profile |
+//! | variants | ULEB128 of bits 32 to 63 of the version field of a profile; the lowest, which LLVM does not use, says that bitmaps are [old](crate::llvm::profile::Profile::has_old_bitmaps) |
 //! | functions | ULEB128 number; each 8 bytes name, 8 bytes hash, ULEB128 counters, ULEB128 bytes of bitmap; ascending |
 //! | names | compressed; for each name in the order of functions ULEB128 length and 1, bytes; 0 for one not known |
 //!

@@ -59,6 +59,33 @@ fn real_files_are_what_they_are() {
     );
 }
 
+/// A mapped file's name says which process it is of, so it has to be true.
+#[test]
+fn a_mapped_file_is_known_by_process_and_build() {
+    let bytes = fixture("go-live/covlive");
+    let name = "e/covlive.31451.1795580612572064326";
+    let found = classify(name, &bytes);
+    let hash = "8e5521eaa6050ffc4493d96397aa5e35".to_owned();
+    assert_eq!(
+        (found.format, found.identities, found.problem),
+        (Format::Covlive, vec![Identity::Covmeta(hash)], None)
+    );
+    let cases = [
+        (name.replace("31451", "1"), &bytes[..], "does not fit"),
+        (name.replace("e/", "e/tmp."), &bytes[..], "while it wrote"),
+        (name.to_owned(), &bytes[..100], "claims"),
+        (name.to_owned(), b"", "empty"),
+    ];
+    for (name, bytes, expected) in cases {
+        let found = classify(&name, bytes);
+        assert_eq!(found.format, Format::Covlive, "{name}");
+        let problem = found.problem.unwrap().to_string();
+        assert!(problem.contains(expected), "{name}: {problem}");
+    }
+    let mark = classify("live/ticker.json", b"{}");
+    assert_eq!((mark.format, mark.problem), (Format::Record, None));
+}
+
 #[test]
 fn every_truncation_is_noticed() {
     for (name, bytes) in real() {
@@ -168,7 +195,7 @@ fn what_a_killed_process_left_is_told_apart() {
             "tmp.covmeta.365db558e60f45db96600bc1c17ccd6e123",
             whole.clone(),
             Format::Covmeta,
-            damaged("the process was stopped while it wrote this file"),
+            Some(Problem::Interrupted),
         ),
         (
             "covmeta.00000000000000000000000000000000",

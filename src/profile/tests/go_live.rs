@@ -2,59 +2,17 @@
 
 mod go_common;
 
-use std::fs;
-use std::process::Command;
-
-use go_common::make::{Image, PAGE, Run, covmeta, package_id};
-use go_common::{Tour, fixture, go_text, sum};
+use go_common::make::{BUILD_ID, Image, PAGE, Run, covmeta, package_id};
+use go_common::{fixture, sum};
+use podcov_profile::Identity;
 use podcov_profile::error::Kind;
-use podcov_profile::go::live::{Live, Seen, is_live};
+use podcov_profile::go::live::{Live, Seen};
 use podcov_profile::go::meta::{Meta, Misfit, Mode, read_meta};
 use podcov_profile::go::sum::{Refused, Sum};
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 
 const NEGATIVE: &str = "8e5521eaa6050ffc4493d96397aa5e35";
-
-/// A program whose counters an overlay writes as a mapped file would have them.
-#[test]
-fn a_real_block_says_what_go_writes() {
-    let tour = Tour::new();
-    let root = go_text(&tour.path("."), &["env", "GOROOT"]);
-    let into = format!("{}/src/internal/coverage/cfile/covlive.go", root.trim());
-    let from = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/go-live/covlive.go"
-    );
-    let overlay = serde_json::json!({"Replace": {into: from}});
-    fs::write(tour.path("overlay.json"), overlay.to_string()).unwrap();
-    let overlay = tour.text("overlay.json");
-    for mode in ["set", "count", "atomic"] {
-        let mode = format!("-covermode={mode}");
-        let flags = ["-overlay", &overlay, &mode, "-coverpkg=./..."];
-        let program = tour.build("src", "program", &flags);
-        let out = tour.path(&mode);
-        fs::create_dir_all(&out).unwrap();
-        let done = Command::new(program)
-            .args(["queue", "shape", "lines", "7"])
-            .env("GOCOVERDIR", &out)
-            .env("COVLIVE", out.join("covlive.1.2"))
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{done:?}");
-        let (meta, counters) = tour.read_one(&mode);
-        let bytes = fs::read(out.join("covlive.1.2")).unwrap();
-        assert!(is_live(&bytes));
-        let live = Live::parse(&bytes).unwrap();
-        assert_eq!((live.mode, live.blocks.len()), (meta.mode, 1));
-        assert!(live.go_version.starts_with("go1."), "{}", live.go_version);
-        let mut mapped = Sum::new(&meta);
-        let added = mapped.add_live(&live).unwrap();
-        let written = sum(&meta, &counters);
-        assert_eq!(mapped.counts(), written.counts(), "{mode}");
-        assert_eq!((added.segments, added.torn), (1, 0));
-        assert!(added.functions > 10, "{added:?}");
-    }
-}
 
 /// `internal/bytealg` runs before it has an id, and once more after its
 /// counters were written.
@@ -62,7 +20,7 @@ fn a_real_block_says_what_go_writes() {
 fn packages_of_the_runtime_are_found_by_the_ids_of_the_header() {
     let meta = read_meta(&fixture(&format!("go-live/covmeta.{NEGATIVE}"))).unwrap();
     let bytes = fixture("go-live/covlive");
-    let name = format!("go-live/covcounters.{NEGATIVE}.31118.1795570067286180062");
+    let name = format!("go-live/covcounters.{NEGATIVE}.31451.1795580612572064326");
     let written = sum(&meta, &[fixture(&name)]);
     let live = Live::parse(&bytes).unwrap();
     let mut mapped = Sum::new(&meta);
@@ -175,7 +133,9 @@ fn what_is_no_mapped_file_is_refused_by_name() {
     let bytes = image(vec![words(&vec![(0, 1, vec![5])])]).bytes();
     let cases: [(&str, Kind, Change); 8] = [
         ("the file is empty", Kind::Empty, |b| b.clear()),
-        ("no header yet", Kind::Truncated, |b| b[..PAGE].fill(0)),
+        ("no magic of a covlive file", Kind::Malformed, |b| {
+            b[..PAGE].fill(0)
+        }),
         ("no magic of a covlive file", Kind::Malformed, |b| b[1] = 0),
         ("covlive version 2", Kind::Unsupported, |b| b[8] = 2),
         ("does not fit its checksum", Kind::Malformed, |b| b[41] ^= 1),
@@ -201,8 +161,41 @@ fn what_is_no_mapped_file_is_refused_by_name() {
         refused,
         Err(Refused::Misfit(Misfit::Build { .. }))
     ));
-    assert_eq!((live.pid, live.mode), (77, Mode::Atomic));
+    assert_eq!((live.pid, live.mode), (77, Some(Mode::Atomic)));
     assert_eq!(Sum::new(&meta).add_live(&live).unwrap().functions, 1);
+}
+
+/// A process that was stopped while its packages were initialised did not say
+/// which meta-data are its own; its build id does.
+#[test]
+fn without_a_second_part_the_build_id_tells() {
+    let meta = small();
+    // The package whose id only the second part explains did not run.
+    let run: Run = vec![(0, 1, vec![5]), (0, 2, vec![1, 0, 9])];
+    let image = image(vec![words(&run)]);
+    let whole = image.bytes();
+    let hash = "07".repeat(16);
+    let known = Some(Identity::Covmeta(hash.clone()));
+    assert_eq!(Live::parse(&whole).unwrap().identity(), known);
+    let second = image.header() + 4;
+    // Not there, begun, and all but its last byte.
+    for there in [0, 8, 20, 55] {
+        let mut bytes = whole.clone();
+        bytes[second + there..PAGE].fill(0);
+        let live = Live::parse(&bytes).unwrap();
+        let id = Sha256::digest(BUILD_ID);
+        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(live.identity(), Some(Identity::GoBuildId(id)), "{there}");
+        assert_eq!((&live.hash, live.mode), (&None, None));
+        let refused = Sum::new(&meta).add_live(&live);
+        assert!(matches!(refused, Err(Refused::Misfit(_))), "{refused:?}");
+        let mut sum = Sum::new(&meta);
+        assert_eq!(sum.add_live(&live.of(&hash)).unwrap().functions, 2);
+        let mut expected = Sum::new(&meta);
+        let of_the_whole = Live::parse(&whole).unwrap().of("of another");
+        expected.add_live(&of_the_whole).unwrap();
+        assert_eq!(sum.counts(), expected.counts());
+    }
 }
 
 proptest! {

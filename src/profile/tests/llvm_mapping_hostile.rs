@@ -267,6 +267,13 @@ fn packed_table(count: u64, plain: &[u8]) -> Vec<u8> {
     covmap(&table)
 }
 
+/// A name that is long, and the separator behind it.
+const LONG: [u8; 96] = {
+    let mut name = [b'a'; 96];
+    name[95] = 1;
+    name
+};
+
 /// What is made up to take memory or time, and what it is refused with, if it
 /// is.
 fn bombs() -> Vec<(&'static str, Sections, Profile, Option<Kind>)> {
@@ -286,6 +293,20 @@ fn bombs() -> Vec<(&'static str, Sections, Profile, Option<Kind>)> {
         counted(1, 0),
         Some(Kind::TooLarge),
     );
+
+    // Within the limit of bytes: too many, and as many as can be.
+    for (name, unit, kind) in [
+        ("many names", &b"a\x01"[..], Some(Kind::TooLarge)),
+        ("long names", &LONG, None),
+    ] {
+        let mut sections = one(&good);
+        let plain = unit.repeat((47 << 20) / unit.len());
+        let packed = deflated(&plain);
+        uleb(&mut sections.names, plain.len() as u64);
+        uleb(&mut sections.names, packed.len() as u64);
+        sections.names.extend(packed);
+        add(name, sections, counted(1, 0), kind);
+    }
 
     let mut sections = one(&good);
     sections.covmap = packed_table(2, &vec![b'a'; 20 << 20]);

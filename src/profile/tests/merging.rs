@@ -6,7 +6,8 @@ use podcov_profile::error::Kind;
 use podcov_profile::evidence::Key;
 use podcov_profile::go::text;
 use podcov_profile::llvm::profile::{Counts, FunctionId, MAX_COUNT, Profile};
-use podcov_profile::merge::{Added, Merge, ProgramCounts, of_profile, of_text};
+use podcov_profile::llvm::raw;
+use podcov_profile::merge::{Added, Merge, ProgramCounts, RawTotals, Totals, of_profile, of_text};
 use podcov_profile::store::{Program, Store};
 use podcov_profile::{Identity, Limits};
 use proptest::prelude::*;
@@ -245,7 +246,7 @@ fn a_function_in_two_shapes_is_told_and_the_larger_kept() {
         let mut merge = Merge::default();
         for (index, profile) in order.into_iter().enumerate() {
             let (shape, vector) = of_profile(profile);
-            merge.add(Key::of_file("", &format!("/{index}")), &shape, vector);
+            merge.add(Key::of_file("", format!("/{index}")), &shape, vector);
         }
         let counted = merge.totals().finish();
         assert_eq!(counted.len(), 1);
@@ -256,6 +257,67 @@ fn a_function_in_two_shapes_is_told_and_the_larger_kept() {
         let conflict = &counted[0].conflicts[0];
         assert_eq!((conflict.known, conflict.other), ((2, 0), (1, 0)));
     }
+}
+
+#[test]
+fn bitmaps_of_llvm_18_are_still_those_of_llvm_18_in_a_podcov_file() {
+    for has_old_bitmaps in [false, true] {
+        let mut profile = Profile {
+            has_old_bitmaps,
+            variants: 1 << 56,
+            ..Profile::default()
+        };
+        let counts = Counts {
+            counters: vec![1],
+            bitmap: vec![6],
+        };
+        profile.add(id(1), counts).unwrap();
+        let mut merge = Merge::default();
+        let (shape, vector) = of_profile(&profile);
+        merge.add(Key::of_file("", "/a"), &shape, vector);
+        let bytes = bytes(&merge);
+        let mut again = Merge::default();
+        again.absorb_store(&Store::read(&bytes, &Limits::default()).unwrap());
+        let counted = again.totals().finish();
+        let ProgramCounts::Llvm(read) = &counted[0].counts else {
+            panic!();
+        };
+        assert_eq!(*read, profile);
+    }
+}
+
+#[test]
+fn a_function_that_a_raw_profile_has_in_two_shapes_is_told_before_it_is_decoded() {
+    // Two functions with one and two counters, of which the second is called
+    // like the first.
+    let mut bytes = include_bytes!("fixtures/programs/branches.profraw").to_vec();
+    let parts = |bytes: &[u8]| {
+        let parts: Vec<_> = raw::parts(bytes, &Limits::default()).collect();
+        let records: Vec<_> = parts[0].as_ref().unwrap().records().collect();
+        let records: Vec<_> = records.into_iter().map(Result::unwrap).collect();
+        (records[0].clone(), records[1].clone())
+    };
+    let (first, second) = parts(&bytes);
+    assert_ne!(first.counters.len(), second.counters.len());
+    let find = |id: FunctionId| {
+        let name = [id.name.to_le_bytes(), id.hash.to_le_bytes()].concat();
+        move |window: &[u8]| window == name
+    };
+    let at = bytes.windows(16).position(find(second.function)).unwrap();
+    let name = [
+        first.function.name.to_le_bytes(),
+        first.function.hash.to_le_bytes(),
+    ];
+    bytes[at..at + 16].copy_from_slice(&name.concat());
+    let part = raw::parts(&bytes, &Limits::default()).next().unwrap();
+    let part = part.unwrap();
+    let mut totals = RawTotals::default();
+    totals.add(&part, "a.profraw").unwrap();
+    let early = format!("{:?}", totals.conflicts());
+    assert!(early.contains("a.profraw"), "{early}");
+    let mut into = Totals::default();
+    let late = totals.finish(&Limits::default(), 1, &mut into);
+    assert_eq!(early, format!("{late:?}"));
 }
 
 #[test]
@@ -271,7 +333,7 @@ fn programs_without_a_build_id_are_told_apart_by_their_shape() {
     let mut merge = Merge::default();
     for (index, profile) in [&one, &two, &one].into_iter().enumerate() {
         let (shape, vector) = of_profile(profile);
-        merge.add(Key::of_file("", &format!("/{index}")), &shape, vector);
+        merge.add(Key::of_file("", format!("/{index}")), &shape, vector);
     }
     let counted = merge.totals().finish();
     let pieces: Vec<u64> = counted.iter().map(|counted| counted.pieces).collect();

@@ -8,7 +8,9 @@ mod counting;
 #[path = "../fuzz/src/entries.rs"]
 mod entries;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use podcov_profile::error::Kind;
@@ -19,6 +21,8 @@ static COUNTING: counting::Counting = counting::Counting;
 /// One reading takes far less; this is a hang.
 const HANG: Duration = Duration::from_secs(5);
 const CHANGES: [fn(u8) -> u8; 4] = [|_| 0, |_| 0x7f, |_| 0xff, |byte| byte ^ 1];
+
+type Entry = (&'static str, entries::Read);
 
 /// Evidence and programs; sources are beside them.
 fn fixtures() -> Vec<(String, Vec<u8>)> {
@@ -54,85 +58,107 @@ struct Tally {
 }
 
 impl Tally {
-    /// Says whether it could be read.
-    fn read(&mut self, entry: (&str, entries::Read), what: &str, bytes: &[u8]) -> bool {
+    /// Reads bytes; `what` they are is asked for only where something is wrong.
+    fn read(&mut self, entry: Entry, what: impl Fn() -> String, bytes: &[u8]) {
         let begin = Instant::now();
         let (result, peak) = counting::peak_of(|| (entry.1)(bytes));
         let (name, took) = (entry.0, begin.elapsed());
-        assert!(took < HANG, "{name} of {what}: it took {took:?}");
+        assert!(took < HANG, "{name} of {}: it took {took:?}", what());
         let allowed = counting::allowed(bytes.len());
-        assert!(peak <= allowed, "{name} of {what}: {peak} bytes were held");
+        assert!(
+            peak <= allowed,
+            "{name} of {}: {peak} bytes were held",
+            what()
+        );
         let Err(error) = result else {
             self.read += 1;
-            return true;
+            return;
         };
         self.refused += 1;
         let len = bytes.len() as u64;
         assert!(
             error.len == len && error.offset <= len && !error.what.is_empty(),
-            "{name} of {what}, {len} bytes: {error:?}"
+            "{name} of {}, {len} bytes: {error:?}",
+            what()
         );
         assert_eq!(
             error.kind == Kind::Empty,
             len == 0,
-            "{name} of {what}: {error}"
+            "{name} of {}: {error}",
+            what()
         );
-        false
     }
 }
 
-/// Of a fixture of another format, which is refused at its first bytes, only
-/// one place of so many is looked at.
-const STRIDE: usize = 16;
-
 /// All fixtures through all entry points: what `change` does at each place.
-fn sweep(change: impl Fn(&mut Tally, (&'static str, entries::Read), &str, &[u8], usize) + Sync) {
-    let fixtures = fixtures();
+/// The bytes it is given are those of the fixture, and have to be again when it
+/// returns.
+fn sweep(change: impl Fn(&mut Tally, Entry, &str, &mut Vec<u8>, usize) + Sync) {
+    let mut fixtures = fixtures();
+    // The largest first, so that no thread has to wait long for another.
+    fixtures.sort_by_key(|(_, bytes)| std::cmp::Reverse(bytes.len()));
+    let works: Vec<(&(String, Vec<u8>), Entry)> = fixtures
+        .iter()
+        .flat_map(|fixture| entries::ENTRIES.iter().map(move |entry| (fixture, *entry)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
+        while let Some(((name, bytes), entry)) = works.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let tally = tallies.entry(entry.0).or_default();
+            tally.read(*entry, || name.clone(), bytes);
+            let mut bytes = bytes.clone();
+            for at in 0..bytes.len() {
+                change(tally, *entry, name, &mut bytes, at);
+            }
+        }
+        tallies
+    };
+    let mut all: BTreeMap<&str, Tally> = BTreeMap::new();
     std::thread::scope(|scope| {
-        let works: Vec<_> = entries::ENTRIES
-            .iter()
-            .map(|entry| {
-                let (fixtures, change) = (&fixtures, &change);
-                scope.spawn(move || {
-                    let mut tally = Tally::default();
-                    for (name, bytes) in fixtures {
-                        let is_own = tally.read(*entry, name, bytes);
-                        for at in (0..bytes.len()).step_by(if is_own { 1 } else { STRIDE }) {
-                            change(&mut tally, *entry, name, bytes, at);
-                        }
-                    }
-                    (entry.0, tally)
-                })
-            })
-            .collect();
-        for work in works {
-            let (name, tally) = work
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            let tallies = thread
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            assert!(tally.refused > 500, "{name}: {tally:?}");
-            assert!(
-                tally.read > 0,
-                "{name} has no fixture that it can read: {tally:?}"
-            );
+            for (name, tally) in tallies {
+                let whole = all.entry(name).or_default();
+                whole.read += tally.read;
+                whole.refused += tally.refused;
+            }
         }
     });
+    let places: usize = fixtures.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert_eq!(all.len(), entries::ENTRIES.len());
+    for (name, tally) in all {
+        assert!(
+            tally.read + tally.refused > places as u64,
+            "{name} did not see every place: {tally:?}"
+        );
+        assert!(
+            tally.read > 0 && tally.refused > 500,
+            "{name} has no fixture that it can read, or refuses none: {tally:?}"
+        );
+    }
 }
 
 #[test]
 fn every_truncation_of_every_fixture_is_read_or_refused() {
     sweep(|tally, entry, name, bytes, at| {
-        tally.read(entry, &format!("{name} cut at {at}"), &bytes[..at]);
+        tally.read(entry, || format!("{name} cut at {at}"), &bytes[..at]);
     });
 }
 
 #[test]
 fn every_changed_byte_of_every_fixture_is_read_or_refused() {
     sweep(|tally, entry, name, bytes, at| {
-        let (mut bytes, kept) = (bytes.to_vec(), bytes[at]);
+        let kept = bytes[at];
         for change in CHANGES {
             bytes[at] = change(kept);
-            let what = format!("{name}, byte {at} as {:#04x}", bytes[at]);
-            tally.read(entry, &what, &bytes);
+            let now = bytes[at];
+            tally.read(entry, || format!("{name}, byte {at} as {now:#04x}"), bytes);
         }
+        bytes[at] = kept;
     });
 }

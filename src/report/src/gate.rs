@@ -363,14 +363,9 @@ impl<'a> Selected<'a> {
             return (metric.of(actual), metric.of(possible));
         }
         let (mut actual, mut possible) = (Ratio::default(), Ratio::default());
-        for (component, file) in self.files(summary) {
-            let ratio = metric.of(&file.metrics);
-            actual += ratio;
-            possible += if component.is_uncertain() {
-                Ratio::new(ratio.total, ratio.total)
-            } else {
-                ratio
-            };
+        for (_, file) in self.files(summary) {
+            actual += metric.of(&file.metrics);
+            possible += metric.of(&file.possible());
         }
         (actual, possible)
     }

@@ -7,6 +7,7 @@
 //! one value, so they cannot disagree. Only [`write_all`] touches the disk.
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod export;
 mod filter;
 mod format;

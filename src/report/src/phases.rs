@@ -68,22 +68,28 @@ impl Gathered {
         combined: &[Combined],
         index: impl Fn(&Combined) -> Option<usize>,
     ) {
+        let places: BTreeMap<(usize, &str), &Combined> = combined
+            .iter()
+            .flat_map(|one| one.builds.iter().map(move |build| (*build, one)))
+            .map(|(build, one)| ((build, one.file.path.as_str()), one))
+            .collect();
         for (build, binary) in component.binaries.iter().enumerate() {
+            let keys = binary.reach.iter().map(|(key, set)| (Key::parse(key), set));
+            let mut keys = keys
+                .filter(|(key, _)| !matches!(key, Key::Incarnation(_)))
+                .peekable();
+            if keys.peek().is_none() {
+                continue;
+            }
             // Where the lines of each of its files begin, and which it is.
             let mut starts = Vec::new();
             let mut before = 0;
             for file in &binary.files {
-                let is_it =
-                    |one: &&Combined| one.builds.contains(&build) && one.file.path == file.path;
-                let place = combined.iter().find(is_it).and_then(&index);
-                starts.push((before, place, file));
+                let place = places.get(&(build, file.path.as_str()));
+                starts.push((before, place.and_then(|one| index(one)), file));
                 before += file.lines.len() as u32;
             }
-            for (key, set) in binary.reach.iter() {
-                let Some(key) = Key::parse(key) else { continue };
-                if matches!(key, Key::Incarnation(_)) {
-                    continue;
-                }
+            for (key, set) in keys {
                 for (first, place, file) in &starts {
                     let bits = set.within(*first, *first + file.lines.len() as u32);
                     let Some(place) = place.filter(|_| !bits.is_empty()) else {
@@ -190,7 +196,7 @@ mod tests {
         let mut gathered = Gathered::default();
         for (key, lines) in sets {
             let lines = lines.iter().copied().collect();
-            gathered.put(&Key::parse(key).unwrap(), 0, lines);
+            gathered.put(&Key::parse(key), 0, lines);
         }
         gathered.finish()
     }
@@ -211,10 +217,10 @@ mod tests {
     fn only_is_what_no_other_test_and_no_background_reaches() {
         check(
             &[
-                ("test/a", &[1, 2, 3, 4]),
-                ("test/b", &[2, 9]),
+                ("test:a", &[1, 2, 3, 4]),
+                ("test:b", &[2, 9]),
                 ("test-outside", &[3]),
-                ("phase/p", &[1]),
+                ("phase:p", &[1]),
             ],
             &[
                 ("a", [4, 0, 1, 2]),
@@ -228,9 +234,9 @@ mod tests {
     fn what_is_shared_is_both_s_and_nobody_s_alone() {
         check(
             &[
-                ("test/a", &[1]),
-                ("test-shared/a", &[1, 5]),
-                ("test-shared/b", &[1, 5]),
+                ("test:a", &[1]),
+                ("test-shared:a", &[1, 5]),
+                ("test-shared:b", &[1, 5]),
             ],
             &[("a", [2, 1, 0, 0]), ("b", [2, 2, 0, 0])],
         );
@@ -240,10 +246,10 @@ mod tests {
     fn a_test_and_its_subtests_do_not_take_from_each_other() {
         check(
             &[
-                ("test/a", &[1, 2, 3]),
-                ("test/a-b", &[3]),
-                ("test/a/x", &[1, 2]),
-                ("test/a/y", &[2]),
+                ("test:a", &[1, 2, 3]),
+                ("test:a-b", &[3]),
+                ("test:a/x", &[1, 2]),
+                ("test:a/y", &[2]),
             ],
             &[
                 ("a", [3, 0, 0, 2]),

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use podcov_profile::Identity;
 use podcov_profile::combine::{Combined, combine};
-use podcov_profile::ledger::{self, Fate, Finding, Ledger};
+use podcov_profile::ledger::{self, Cause, Fate, Finding, Ledger};
 use podcov_profile::model::{self, Branch, Coverage, Function, Line, Metrics};
 
 use crate::Filter;
+use crate::bounds::Lost;
 use crate::format;
 use crate::phases::{Background, Gathered, PhaseLines};
 use crate::summary::{
-    Build, Component, FileNumbers, Incarnations, Loss, Package, SCHEMA, Summary, Unreached, all_of,
+    Build, Component, FileNumbers, Incarnations, Loss, Package, SCHEMA, Summary, Unreached,
 };
 
 /// A run as it is reported: the numbers, and the lines behind them.
@@ -41,10 +42,13 @@ pub struct SourceFile {
     pub path: String,
     /// The build it is of, where builds from different sources ran.
     pub build: Option<Identity>,
-    /// Evidence of its component is lost: what was not reached is unknown.
-    pub uncertain: bool,
+    /// The lines that no evidence shows to have run and that lost evidence could;
+    /// ascending.
+    pub unknown: Vec<u32>,
     /// As the reference tool counts them.
     pub metrics: Metrics,
+    /// What is possible at most, given what was lost.
+    pub possible: Metrics,
     /// The lines that have code.
     pub lines: Vec<Line>,
     /// Its functions, by first line.
@@ -62,7 +66,7 @@ pub enum LineState {
     Partial,
     /// None of it ran, in any incarnation.
     Uncovered,
-    /// No evidence shows that it ran, and some evidence is lost.
+    /// No evidence shows that it ran, and lost evidence could.
     Unknown,
 }
 
@@ -70,10 +74,21 @@ impl SourceFile {
     /// What is known of one of its lines.
     pub fn state(&self, line: &Line) -> LineState {
         match (line.count, line.partial) {
-            (0, _) if self.uncertain => LineState::Unknown,
+            (0, _) if self.unknown.binary_search(&line.number).is_ok() => LineState::Unknown,
             (0, _) => LineState::Uncovered,
             (_, true) => LineState::Partial,
             (_, false) => LineState::Covered,
+        }
+    }
+
+    /// What is known of one of its functions.
+    pub fn state_of(&self, function: &Function) -> LineState {
+        let from = self.unknown.partition_point(|line| *line < function.start);
+        let next = self.unknown.get(from);
+        match function.count {
+            0 if next.is_some_and(|line| *line <= function.end) => LineState::Unknown,
+            0 => LineState::Uncovered,
+            _ => LineState::Covered,
         }
     }
 }
@@ -81,24 +96,20 @@ impl SourceFile {
 impl Report {
     /// Computes everything that is reported.
     ///
-    /// A component's `possible` numbers equal what is proven unless evidence
-    /// of it is lost: an incarnation that does not count, or a file that was
-    /// damaged or is missing. Then they are 100 %. Lost evidence of an
-    /// incarnation whose component nobody knows widens every component, for
-    /// it can be any; unless it is foreign, for then it is none of them.
+    /// `possible` numbers equal what is proven unless evidence is lost: an
+    /// incarnation that does not count, a file that was damaged or is missing,
+    /// the rest of an interval. Then what was not reached of the builds whose
+    /// evidence it is becomes unknown, which is all of a component where nothing
+    /// says which of its builds. Lost evidence of an incarnation whose component
+    /// nobody knows widens every component, for it can be any; unless it is
+    /// foreign, for then it is none of them.
     ///
     /// Within a component a source line counts once, however many builds of
     /// one source have it. The composition is the sum of its components: a
     /// file that two of them share counts in each, for each can reach it.
     pub fn new(coverage: &Coverage, ledger: &Ledger, filter: &Filter) -> Report {
         let losses = losses(ledger);
-        let anyone_lost = losses.iter().any(|loss| {
-            loss.fate != Fate::Foreign
-                && !coverage
-                    .components
-                    .iter()
-                    .any(|component| component.name == loss.component)
-        });
+        let lost = Lost::new(coverage, ledger);
         let mut summary = Summary {
             schema: SCHEMA,
             composition: coverage.composition.clone(),
@@ -119,12 +130,9 @@ impl Report {
         let mut phases = Gathered::default();
         for (index, component) in coverage.components.iter().enumerate() {
             let incarnations = incarnations(component, ledger);
-            let uncertain = anyone_lost
-                || incarnations.lost > 0
-                || losses.iter().any(|loss| loss.component == component.name);
-            summary.complete &= !uncertain;
+            summary.complete &= incarnations.lost == 0;
             let combined = combined(component);
-            let own = source_files(component, &combined, index, uncertain, filter);
+            let own = source_files(component, &combined, index, &lost, filter);
             phases.add(component, &combined, |one| {
                 let identity = &component.binaries[one.builds[0]].identity;
                 let is_it = |file: &SourceFile| {
@@ -135,12 +143,13 @@ impl Report {
             });
             let packages = packages(&own);
             let metrics: Metrics = packages.iter().map(|package| package.metrics).sum();
+            let possible: Metrics = packages.iter().map(Package::possible).sum();
             summary.components.push(Component {
                 name: component.name.clone(),
                 language: component.language,
                 kind: component.kind,
                 metrics,
-                possible: if uncertain { all_of(metrics) } else { metrics },
+                possible,
                 incarnations,
                 builds: component
                     .binaries
@@ -208,6 +217,8 @@ fn losses(ledger: &Ledger) -> Vec<Loss> {
             incarnation: incarnation.label(),
             file: file.map(|file| file.path.clone()),
             fate: file.map_or(incarnation.fate, |file| file.fate),
+            cause: file.map_or(incarnation.cause, |file| file.cause),
+            interval_ms: incarnation.interval_ms.filter(|_| is_bounded(incarnation)),
             ended: format::ended(&incarnation.ended),
             reason: file
                 .map_or(&incarnation.reason, |file| &file.reason)
@@ -216,6 +227,9 @@ fn losses(ledger: &Ledger) -> Vec<Loss> {
         if incarnation.is_lost() {
             losses.push(loss(None));
             continue;
+        }
+        if is_bounded(incarnation) {
+            losses.push(loss(None));
         }
         // An empty file says that nothing was written, a foreign one is
         // another program's; these two held counts of this one.
@@ -229,6 +243,11 @@ fn losses(ledger: &Ledger) -> Vec<Loss> {
         );
     }
     losses
+}
+
+/// Whether all is there but the rest of an interval.
+fn is_bounded(incarnation: &ledger::Incarnation) -> bool {
+    incarnation.fate == Fate::Collected && incarnation.cause == Some(Cause::Ticker)
 }
 
 /// Components that ran and of which nothing is known, not even their lines.
@@ -266,7 +285,7 @@ fn source_files(
     component: &model::Component,
     combined: &[Combined],
     index: usize,
-    uncertain: bool,
+    lost: &Lost<'_>,
     filter: &Filter,
 ) -> Vec<SourceFile> {
     let mut versions: BTreeMap<String, usize> = BTreeMap::new();
@@ -276,17 +295,21 @@ fn source_files(
     let mut files: Vec<SourceFile> = combined
         .iter()
         .filter(|one| filter.keeps(&one.file.path))
-        .map(|one| SourceFile {
-            component: index,
-            build: (versions[&one.file.path] > 1)
-                .then(|| component.binaries[one.builds[0]].identity.clone()),
-            uncertain,
-            package: one.file.package.clone(),
-            path: one.file.path.clone(),
-            metrics: one.file.metrics,
-            lines: one.file.lines.clone(),
-            functions: one.file.functions.clone(),
-            branches: one.file.branches.clone(),
+        .map(|one| {
+            let (unknown, possible) = lost.of(component, one);
+            SourceFile {
+                component: index,
+                build: (versions[&one.file.path] > 1)
+                    .then(|| component.binaries[one.builds[0]].identity.clone()),
+                unknown,
+                package: one.file.package.clone(),
+                path: one.file.path.clone(),
+                metrics: one.file.metrics,
+                possible,
+                lines: one.file.lines.clone(),
+                functions: one.file.functions.clone(),
+                branches: one.file.branches.clone(),
+            }
         })
         .collect();
     files.sort_by(|a, b| (&a.package, &a.path, &a.build).cmp(&(&b.package, &b.path, &b.build)));
@@ -301,6 +324,8 @@ fn packages(files: &[SourceFile]) -> Vec<Package> {
             path: file.path.clone(),
             build: file.build.clone(),
             metrics: file.metrics,
+            possible: (file.possible != file.metrics).then_some(file.possible),
+            unknown: runs(&file.unknown),
             partial_lines: file.lines.iter().filter(|line| line.partial).count() as u64,
             unreached: unreached(&file.functions),
         };
@@ -312,11 +337,28 @@ fn packages(files: &[SourceFile]) -> Vec<Package> {
             _ => packages.push(Package {
                 name: file.package.clone(),
                 metrics: numbers.metrics,
+                possible: None,
                 files: vec![numbers],
             }),
         }
     }
+    for package in &mut packages {
+        let possible: Metrics = package.files.iter().map(FileNumbers::possible).sum();
+        package.possible = (possible != package.metrics).then_some(possible);
+    }
     packages
+}
+
+/// Ascending numbers as first and last of each run.
+fn runs(numbers: &[u32]) -> Vec<(u32, u32)> {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(*number) => *last = *number,
+            _ => runs.push((*number, *number)),
+        }
+    }
+    runs
 }
 
 /// The functions that never ran, the largest first. A closure in a function

@@ -6,7 +6,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use podcov_profile::Identity;
-use podcov_profile::ledger::{Fate, Finding};
+use podcov_profile::ledger::{Cause, Fate, Finding};
 use podcov_profile::model::{Metrics, Ratio};
 use podcov_profile::names::{Kind, Language};
 
@@ -62,8 +62,8 @@ pub struct Component {
     /// What is proven: the sum over the packages.
     #[serde(serialize_with = "with_percent")]
     pub metrics: Metrics,
-    /// What is possible at most. Equal to `metrics` when nothing was lost.
-    /// Otherwise all of it: a process whose evidence is lost can have run any
+    /// What is possible at most: the sum over the packages. Equal to `metrics`
+    /// when nothing was lost. A process whose evidence is lost can have run any
     /// line of its program, and nothing in the ledger says which it did not.
     #[serde(serialize_with = "with_percent")]
     pub possible: Metrics,
@@ -107,6 +107,13 @@ pub struct Package {
     /// The sum over its files.
     #[serde(serialize_with = "with_percent")]
     pub metrics: Metrics,
+    /// What is possible at most, where that is more.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "some_with_percent"
+    )]
+    pub possible: Option<Metrics>,
     /// Its counted files, by path.
     pub files: Vec<FileNumbers>,
 }
@@ -122,6 +129,17 @@ pub struct FileNumbers {
     /// As the reference tool counts them.
     #[serde(serialize_with = "with_percent")]
     pub metrics: Metrics,
+    /// What is possible at most, where that is more.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "some_with_percent"
+    )]
+    pub possible: Option<Metrics>,
+    /// The lines that no evidence shows to have run and that lost evidence
+    /// could: first and last of each run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<(u32, u32)>,
     /// How many of its lines ran in part only.
     pub partial_lines: u64,
     /// Its functions that were never reached, the largest first; not those
@@ -150,8 +168,15 @@ pub struct Loss {
     /// The file, when the rest of the incarnation's evidence counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// What became of it.
+    /// What became of it; `collected` where all but the rest of an interval is
+    /// there.
     pub fate: Fate,
+    /// Why, as a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// Where the loss is bounded: counts of this many milliseconds at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u64>,
     /// How the process ended: `SIGKILL (OOMKilled)`.
     pub ended: String,
     /// Why, in one sentence.
@@ -195,6 +220,26 @@ impl Component {
     }
 }
 
+impl Package {
+    /// What is possible at most.
+    pub fn possible(&self) -> Metrics {
+        self.possible.unwrap_or(self.metrics)
+    }
+}
+
+impl FileNumbers {
+    /// What is possible at most.
+    pub fn possible(&self) -> Metrics {
+        self.possible.unwrap_or(self.metrics)
+    }
+
+    /// How many of its lines are unknown.
+    pub fn unknown_lines(&self) -> u64 {
+        let lines = |(first, last): &(u32, u32)| u64::from(last.saturating_sub(*first)) + 1;
+        self.unknown.iter().map(lines).sum()
+    }
+}
+
 impl Incarnations {
     pub(crate) fn add(&mut self, fate: Fate) {
         self.total += 1;
@@ -227,6 +272,16 @@ pub(crate) fn ratio_with_percent<S: Serializer>(ratio: &Ratio, s: S) -> Result<S
     all.serialize_field("total", &ratio.total)?;
     all.serialize_field("percent", &ratio.percent())?;
     all.end()
+}
+
+fn some_with_percent<S: Serializer>(
+    metrics: &Option<Metrics>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match metrics {
+        Some(metrics) => with_percent(metrics, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn with_percent<S: Serializer>(metrics: &Metrics, serializer: S) -> Result<S::Ok, S::Error> {

@@ -16,6 +16,8 @@ const DIM: &str = "2";
 
 /// How many losses are told one by one.
 const LOSSES_SHOWN: usize = 5;
+/// How many files with unknown lines are named for each component.
+const UNKNOWN_SHOWN: usize = 3;
 
 /// Text in colour, if colour is wanted.
 fn paint(text: &str, code: &str, color: bool) -> String {
@@ -116,19 +118,49 @@ pub fn loss_text(summary: &Summary, color: bool) -> String {
     {
         let _ = writeln!(
             text,
-            "  so: {} lines {} proven, {} possible",
+            "  so: {} lines {} proven, {} possible{}",
             visible(&component.name),
             percent(component.metrics.lines),
-            percent(component.possible.lines)
+            percent(component.possible.lines),
+            unknown(component)
         );
     }
     text
 }
 
+/// `; 12 lines unknown: src/a.rs 10, src/b.rs 2`.
+fn unknown(component: &Component) -> String {
+    let mut files: Vec<(u64, &str)> = component
+        .files()
+        .map(|file| (file.unknown_lines(), file.path.as_str()))
+        .filter(|(lines, _)| *lines > 0)
+        .collect();
+    files.sort_by_key(|(lines, path)| (std::cmp::Reverse(*lines), *path));
+    let all: u64 = files.iter().map(|(lines, _)| lines).sum();
+    let shown = files.iter().take(UNKNOWN_SHOWN);
+    let mut shown: Vec<String> = shown
+        .map(|(lines, path)| format!("{} {}", visible(path), thousands(*lines)))
+        .collect();
+    if files.len() > UNKNOWN_SHOWN {
+        shown.push("…".to_owned());
+    }
+    match all {
+        0 => String::new(),
+        all => format!(
+            "; {} unknown: {}",
+            plural(all, "line", "lines"),
+            shown.join(", ")
+        ),
+    }
+}
+
 /// `missing · SIGKILL (OOMKilled) · its volume was full`.
 fn loss_sentence(loss: &Loss) -> String {
     let mut parts = vec![
-        fate(loss.fate).to_owned(),
+        match loss.interval_ms {
+            Some(_) => "lost in part".to_owned(),
+            None => fate(loss.fate).to_owned(),
+        },
         format!("ended by {}", visible(&loss.ended)),
     ];
     if loss.ended == "unknown" {

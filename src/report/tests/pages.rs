@@ -404,7 +404,7 @@ fn line_states_are_told_apart() {
     // The client lost an incarnation.
     let client = &files["f/000004.html"];
     assert!(client.contains("id=\"L2\" class=\"q\""), "{client}");
-    assert!(client.contains("evidence is lost"), "{client}");
+    assert!(client.contains("lost evidence could have"), "{client}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use podcov_process::Run;
 use podcov_profile::Identity;
-use podcov_profile::bundle::{Binary, Bundle, Mode, SCHEMA};
+use podcov_profile::bundle::{Binary, Bundle, SCHEMA};
 use podcov_profile::names::Language;
 
 use crate::error::AtPath;
@@ -20,7 +20,7 @@ use crate::keep::Keep;
 use crate::program::{self, Program};
 use crate::{Component, Context, Error, GoBuild, git, lock};
 use list::{Go, GoEnv, Package};
-use overlay::Overlay;
+use overlay::{Counting, Overlay};
 
 /// How long a program may take to start when it is asked what it is.
 const IDENTIFY: Duration = Duration::from_secs(30);
@@ -57,7 +57,7 @@ pub(crate) fn build(component: &Component, ctx: &Context) -> Result<Bundle, Erro
         ctx,
     };
     let _lock = lock::hold(&job.cache(), ctx)?;
-    let (file, hooked) = job.compile()?;
+    let (file, counting) = job.compile()?;
 
     let program = program::inspect(&file)?;
     if !program.go_coverage {
@@ -65,7 +65,7 @@ pub(crate) fn build(component: &Component, ctx: &Context) -> Result<Bundle, Erro
         return Err(Error::program(&file, what));
     }
     let keep = Keep::begin(ctx.bundles, &component.name)?;
-    let covmeta = match hooked && program::runs_here(&program.arch) {
+    let covmeta = match counting.is_some() && program::runs_here(&program.arch) {
         true => identify(&file, &keep, ctx)?,
         false => None,
     };
@@ -75,11 +75,8 @@ pub(crate) fn build(component: &Component, ctx: &Context) -> Result<Bundle, Erro
     ctx.progress.status("keeping the sources");
     let sources = sources::snapshot(component, &env, &counted).keep(&keep)?;
     let (commit, dirty) = git::state(env.gomod.parent().unwrap_or(&go.dir), ctx.cancel);
-    let mode = match (&component.go_build, hooked, component.mode) {
-        (GoBuild::TestMain { .. }, _, _) => Mode::TestMain,
-        (GoBuild::Cover, false, _) | (GoBuild::Cover, _, Some(Mode::AtExit)) => Mode::AtExit,
-        (GoBuild::Cover, true, _) => Mode::Snapshots,
-    };
+    let is_test = matches!(component.go_build, GoBuild::TestMain { .. });
+    let (mode, interval_ms) = counting.unwrap_or(Counting::AtExit).mode(is_test);
     let arch = program.arch;
     let bundle = Bundle {
         schema: SCHEMA,
@@ -94,6 +91,7 @@ pub(crate) fn build(component: &Component, ctx: &Context) -> Result<Bundle, Erro
             sha256,
             arch,
             mode,
+            interval_ms,
         }],
         toolchain: format!("go version {} {}/{}", env.goversion, env.goos, env.goarch),
         llvm_major: None,
@@ -182,24 +180,25 @@ impl Job<'_> {
             .join(format!("go-{}", self.go.component.name))
     }
 
-    /// Compiles with podcov's files, or without them if they do not fit this
-    /// release of Go. Gives the program and whether they are in it.
-    fn compile(&self) -> Result<(PathBuf, bool), Error> {
-        let mut overlay = self.base_overlay()?;
-        let ticks = self.go.component.mode != Some(Mode::AtExit);
-        let refused = match overlay.coverage(&self.env.goroot, ticks) {
-            Err(reason) => reason,
-            Ok(()) => match self.compile_with(overlay) {
-                Err(Error::Compile { output, .. }) if output.contains("/coverage/cfile/") => output,
-                other => return other.map(|file| (file, true)),
-            },
-        };
-        self.ctx.progress.note(&format!(
-            "{}: podcov's additions do not fit {}, so its counters are written only when it ends \
-             by itself, and what it is gets known only then: {refused}",
-            self.go.component.name, self.env.goversion
-        ));
-        Ok((self.compile_with(self.base_overlay()?)?, false))
+    /// Compiles with podcov's files, or with fewer or none of them if they do
+    /// not fit this release of Go. Gives the program and what is in it.
+    fn compile(&self) -> Result<(PathBuf, Option<Counting>), Error> {
+        let component = self.go.component;
+        for how in Counting::wanted(component.mode) {
+            let mut overlay = self.base_overlay()?;
+            let version = &self.env.goversion;
+            let refused = match overlay.coverage(&self.env.goroot, version, *how) {
+                Err(reason) => reason,
+                Ok(()) => match self.compile_with(overlay) {
+                    Err(Error::Compile { output, .. }) if output.contains("zz_podcov") => output,
+                    other => return other.map(|file| (file, Some(*how))),
+                },
+            };
+            self.ctx
+                .progress
+                .note(&how.refused(&component.name, version, &refused));
+        }
+        Ok((self.compile_with(self.base_overlay()?)?, None))
     }
 
     /// The user's overlay, and the test that calls main if there is none.

@@ -244,7 +244,7 @@ fn unpack(archive: &Path, dir: &Path) -> Result<(), Error> {
     tar.unpack(dir).at("unpack", archive)
 }
 
-fn decoded(file: &Path) -> Result<Box<dyn Read>, Error> {
+pub(crate) fn decoded(file: &Path) -> Result<Box<dyn Read>, Error> {
     let mut reader = File::open(file).at("read", file)?;
     let gzip = starts_with(file, &[0x1f, 0x8b])?;
     reader.rewind().at("read", file)?;

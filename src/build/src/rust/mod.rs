@@ -62,6 +62,7 @@ pub(crate) fn build(component: &Component, ctx: &Context) -> Result<Bundle, Erro
             sha256,
             arch: program.arch,
             mode,
+            interval_ms: None,
         }],
         toolchain: toolchain.version,
         llvm_major: toolchain.llvm_major,

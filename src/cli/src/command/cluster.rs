@@ -17,12 +17,16 @@ pub fn cluster(global: &Global, command: &Cluster) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Any)?;
     match command {
         Cluster::Up => {
+            let _alone = session.hold_cluster()?;
             steps::cluster_up(&session, true)?;
             session
                 .ui
                 .say("next    `podcov cluster kubectl get pods -A`, `podcov cluster down`");
         }
-        Cluster::Down => steps::cluster_down(&session, steps::cluster(&session, true)?.as_ref())?,
+        Cluster::Down => {
+            let _alone = session.hold_cluster()?;
+            steps::cluster_down(&session, steps::cluster(&session, true)?.as_ref())?;
+        }
         Cluster::Status => return status(&session),
         Cluster::Env => {
             for (key, value) in steps::cluster_there(&session)?

@@ -21,12 +21,9 @@ pub fn diff(global: &Global, args: &Diff) -> Result<Exit, Failure> {
     let read = |path: &PathBuf| -> Result<(Coverage, Vec<Finding>, u64), Failure> {
         // A run that was merged says itself what it covered.
         let path = coverage_of_run(path).unwrap_or_else(|| path.clone());
-        let mut reading = args.reading.clone();
-        // Each side may come from a build of its own.
-        reading.tolerate = args.reading.tolerate;
         let measured = measured(
             &[path],
-            &reading,
+            &args.reading,
             &args.selection,
             Wanted::Files(Detail::Regions),
         )?;

@@ -137,7 +137,8 @@ fn bundles(session: &Session, args: &Exec) -> Result<Vec<Bundle>, Failure> {
     Ok(all)
 }
 
-fn find(program: &Path) -> Option<PathBuf> {
+/// The file of a program, by its path or on PATH.
+pub fn find(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return program.is_file().then(|| program.to_path_buf());
     }

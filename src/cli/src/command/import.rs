@@ -14,6 +14,7 @@ use crate::steps;
 /// Runs the command.
 pub fn import(global: &Global, args: &Import) -> Result<Exit, Failure> {
     let session = Session::bare(&folder(global, args.evidence.as_deref())?, global.quiet)?;
+    refuse_evidence(&session)?;
     let root = match &args.source_root {
         Some(dir) => dir.clone(),
         None => session.config.root.clone(),
@@ -65,4 +66,21 @@ pub fn import(global: &Global, args: &Import) -> Result<Exit, Failure> {
     )?;
     steps::usable(&session, &coverage)?;
     steps::report(&session, &bundles, &coverage, &ledger, To::Stdout)
+}
+
+/// The account would be of the imported profiles alone, and what is there could
+/// be written over.
+fn refuse_evidence(session: &Session) -> Result<(), Failure> {
+    let evidence = session.run.evidence();
+    let mut there = fs_err::read_dir(&evidence).or_exit(Exit::Usage)?;
+    if there.next().is_none() && !session.run.ledger_json().exists() {
+        return Ok(());
+    }
+    let message = format!(
+        "expected a folder without evidence, found some in `{}`",
+        evidence.display()
+    );
+    Err(Failure::new(Exit::Usage, message).help(
+        "name another folder with `--evidence`; `podcov merge PATH…` adds up profiles of several",
+    ))
 }

@@ -128,7 +128,8 @@ fn unread(path: &str, size: u64, finding: Finding) -> Described {
 
 /// For people: a line with what it is, one for each fact, one for each finding.
 fn text(one: &Described) -> String {
-    let mut text = format!("{}: {}, {} bytes\n", one.path, one.kind, one.size);
+    let path = print::visible(&one.path);
+    let mut text = format!("{path}: {}, {} bytes\n", one.kind, one.size);
     let width = one.facts.keys().map(String::len).max().unwrap_or(0);
     for (name, value) in &one.facts {
         let label = name.replace('_', " ");
@@ -145,7 +146,8 @@ fn text(one: &Described) -> String {
     }
     for finding in &one.findings {
         let mark = if finding.kind.is_loss() { "!" } else { "·" };
-        text.push_str(&format!("  {mark} {}\n", without_path(finding)));
+        let finding = print::visible(&without_path(finding));
+        text.push_str(&format!("  {mark} {finding}\n"));
     }
     text
 }
@@ -160,7 +162,7 @@ fn without_path(finding: &Finding) -> String {
 
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => print::visible(text),
         Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => {
             let fields = fields.iter();

@@ -3,11 +3,13 @@
 pub mod bundle;
 pub mod cluster;
 pub mod diff;
+pub mod doctor;
 pub mod env;
 pub mod exec;
 pub mod export;
 pub mod import;
 pub mod init;
+pub mod inject;
 pub mod inspect;
 pub mod merge;
 pub mod phase;

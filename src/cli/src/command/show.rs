@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use podcov_profile::combine::combine;
 use podcov_profile::finding::{Finding, Kind};
 use podcov_profile::llvm::model::Detail;
 use podcov_profile::model::{File, Line, Region, RegionKind};
@@ -65,14 +64,8 @@ pub fn show(global: &Global, args: &Show) -> Result<Exit, Failure> {
 /// Files by path; several of one path, where builds do not agree on it.
 fn files(measured: &Measured) -> BTreeMap<String, Vec<File>> {
     let mut files: BTreeMap<String, Vec<File>> = BTreeMap::new();
-    for component in &measured.coverage.components {
-        let builds: Vec<_> = component.binaries.iter().map(|b| &b.files[..]).collect();
-        for one in combine(&builds) {
-            files
-                .entry(one.file.path.clone())
-                .or_default()
-                .push(one.file);
-        }
+    for file in measured.files() {
+        files.entry(file.path.clone()).or_default().push(file);
     }
     for (path, lines) in &measured.reports.files {
         let line = |(number, count): (&u32, &u64)| Line {

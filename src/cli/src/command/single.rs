@@ -7,15 +7,12 @@ use std::path::Path;
 use podcov_cluster::overlay::Rendered;
 use podcov_cluster::store::read_json;
 use podcov_cluster::watch::observed::Observed;
-use podcov_profile::ledger::Ledger;
-use podcov_profile::model::Coverage;
-use serde::de::DeserializeOwned;
 
 use crate::args::{Format, Global, Merge};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::print::{self, To};
 use crate::session::{Session, Which};
-use crate::{reporting, steps};
+use crate::{merged, reporting, steps};
 
 /// `podcov build`.
 pub fn build(global: &Global) -> Result<Exit, Failure> {
@@ -55,12 +52,14 @@ pub fn overlay(global: &Global) -> Result<Exit, Failure> {
 /// `podcov deploy`.
 pub fn deploy(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
+    let _alone = session.hold_cluster()?;
     let bundles = session.bundles()?;
     let cluster = steps::cluster_there(&session)?;
     let rendered: Rendered = steps::overlay(&session, cluster.as_ref(), &bundles)?;
     steps::load_images(&session, cluster.as_ref(), &bundles)?;
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
-    let deployed = steps::deploy(&session, cluster.as_ref(), &rendered, &watcher);
+    let deployed = steps::inject(&session, cluster.as_ref(), &bundles, None)
+        .and_then(|()| steps::deploy(&session, cluster.as_ref(), &rendered, &watcher));
     remember(&session, watcher.finish())?;
     deployed.map(|_| Exit::Fine)
 }
@@ -68,6 +67,7 @@ pub fn deploy(global: &Global) -> Result<Exit, Failure> {
 /// `podcov test`.
 pub fn test(global: &Global, e2e: &[OsString]) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
+    let _alone = session.hold_cluster()?;
     let bundles = session.bundles()?;
     let cluster = steps::cluster_there(&session)?;
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
@@ -92,12 +92,14 @@ pub fn test(global: &Global, e2e: &[OsString]) -> Result<Exit, Failure> {
 /// `podcov stop`.
 pub fn stop(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
+    let _alone = session.hold_cluster()?;
     let bundles = session.bundles()?;
     let cluster = steps::cluster_there(&session)?;
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
     let stopped = steps::stop(&session, cluster.as_ref(), &watcher, &session.cancel);
+    let removed = steps::uninject(&session, cluster.as_ref(), &watcher);
     remember(&session, watcher.finish())?;
-    stopped.map(|()| Exit::Fine)
+    stopped.and(removed).map(|()| Exit::Fine)
 }
 
 /// Each command watches only while it runs; together they saw what they saw.
@@ -134,7 +136,7 @@ pub fn collect(global: &Global) -> Result<Exit, Failure> {
 pub fn merge(global: &Global, args: &Merge) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
     let bundles = session.bundles()?;
-    let mut ledger: Ledger = left(&session.run.ledger_json(), "podcov collect")?;
+    let mut ledger = merged::collected(&session)?;
     let coverage = steps::merge(
         &session,
         &bundles,
@@ -154,18 +156,20 @@ pub fn merge(global: &Global, args: &Merge) -> Result<Exit, Failure> {
         session.ui.say(format!("    {laid}"));
     }
     print::out(format_args!("{}\n", session.run.coverage().display()))?;
-    Ok(Exit::Fine)
+    let (whole, _) = reporting::judge(&session, &coverage, &ledger)?;
+    reporting::complete(&session, &whole.summary)
 }
 
 /// `podcov report`.
 pub fn report(global: &Global, format: Format) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
     let bundles = session.bundles()?;
-    let (coverage, ledger) = merged(&session)?;
+    let (coverage, ledger) = merged::read(&session)?;
     let step = session.ui.step("report", "");
     let made = reporting::write(&session, &bundles, &coverage, &ledger);
     step.end_with(&made, |made| made.index.display().to_string());
     let made = made?;
+    reporting::tell_losses(&session, &made.report);
     match format {
         Format::Text => print::out(podcov_report::table(
             &made.report.summary,
@@ -174,36 +178,17 @@ pub fn report(global: &Global, format: Format) -> Result<Exit, Failure> {
         Format::Json => print::out(read_text(&session.run.report().join("summary.json"))?)?,
         Format::Markdown => print::out(read_text(&session.run.report().join("summary.md"))?)?,
     }
-    Ok(Exit::Fine)
+    reporting::complete(&session, &made.report.summary)
 }
 
 /// `podcov gate`.
 pub fn gate(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Which::Named)?;
-    let (coverage, ledger) = merged(&session)?;
+    let (coverage, ledger) = merged::read(&session)?;
     steps::usable(&session, &coverage)?;
-    let (_, judgement) = reporting::judge(&session, &coverage, &ledger)?;
+    let (whole, judgement) = reporting::judge(&session, &coverage, &ledger)?;
+    reporting::tell_losses(&session, &whole);
     reporting::verdict(&session, &judgement, To::Stdout)
-}
-
-fn merged(session: &Session) -> Result<(Coverage, Ledger), Failure> {
-    let coverage = left(
-        &session.run.coverage().join("coverage.json"),
-        "podcov merge",
-    )?;
-    let ledger = left(&session.run.ledger_json(), "podcov collect")?;
-    Ok((coverage, ledger))
-}
-
-/// What an earlier step left, or which step has to come first.
-fn left<T: DeserializeOwned>(path: &Path, step: &str) -> Result<T, Failure> {
-    if !path.exists() {
-        return Err(
-            Failure::new(Exit::Usage, format!("there is no `{}` yet", path.display()))
-                .help(format!("run `{step}` first")),
-        );
-    }
-    read_json(path).or_exit(Exit::Fault)
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use podcov_profile::combine::combine;
 use podcov_profile::finding::Finding;
 use podcov_profile::llvm::model::Detail;
 use podcov_profile::model::{Function, Metrics, Ratio};
+use podcov_profile::neutral::LineCoverage;
 use serde::Serialize;
 
 use crate::args::{Global, Summary, TextOrJson};
@@ -42,12 +42,13 @@ pub fn summary(global: &Global, args: &Summary) -> Result<Exit, Failure> {
     if args.tests {
         return super::tests::tests(args);
     }
-    let measured = measured(
-        &args.paths,
-        &args.reading,
-        &args.selection,
-        Wanted::Files(Detail::Lines),
-    )?;
+    // What several programs ran of one source takes its regions to tell.
+    let detail = match args.reading.objects.len() {
+        0 | 1 => Detail::Lines,
+        _ => Detail::Regions,
+    };
+    let wanted = Wanted::Files(detail);
+    let measured = measured(&args.paths, &args.reading, &args.selection, wanted)?;
     let mut numbers = numbers(&measured);
     if !args.functions {
         numbers.functions.clear();
@@ -79,25 +80,27 @@ pub fn numbers(measured: &Measured) -> Numbers {
                 profiles: binary.profiles,
             });
         }
-        let of_builds: Vec<_> = component.binaries.iter().map(|b| &b.files[..]).collect();
-        for one in combine(&of_builds) {
-            *files.entry(one.file.path.clone()).or_default() += one.file.metrics;
-            functions.entry(one.file.path.clone()).or_default().extend(
-                one.file.functions.into_iter().map(|function| Function {
-                    regions: Vec::new(),
-                    ..function
-                }),
-            );
-        }
     }
-    for (path, file) in &measured.reports.files {
+    for file in measured.files() {
+        *files.entry(file.path.clone()).or_default() += file.metrics;
+        let of_file = file.functions.into_iter().map(|function| Function {
+            regions: Vec::new(),
+            ..function
+        });
+        functions.entry(file.path).or_default().extend(of_file);
+    }
+    // A line that a report has, too, counts once.
+    let lines = match measured.reports.files.is_empty() {
+        true => LineCoverage::default(),
+        false => measured.lines(),
+    };
+    for path in measured.reports.files.keys() {
         let metrics = files.entry(path.clone()).or_default();
-        *metrics += Metrics {
-            lines: file.line_ratio(),
-            functions: file.function_ratio(),
-            branches: file.branch_ratio(),
-            ..Metrics::default()
-        };
+        if let Some(both) = lines.files.get(path) {
+            metrics.lines = both.line_ratio();
+            metrics.functions = both.function_ratio();
+            metrics.branches = both.branch_ratio();
+        }
     }
     Numbers {
         builds,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use podcov_profile::finding::{Finding, Kind};
 use podcov_profile::go::files::{Name, Part};
-use podcov_profile::llvm::profile::ShapeConflict;
+use podcov_profile::llvm::raw;
 use podcov_profile::merge::{Counted, RawTotals, SetAside, Totals};
 use podcov_profile::store::{MetaShape, Named, Shape};
 use podcov_profile::{Identity, Limits};
@@ -20,7 +20,7 @@ use super::read::Buffer;
 use super::snapshots;
 use super::sort::{self, Sorted};
 use super::stores::Stores;
-use super::worker::{Known, Metas, Worker, meta_of};
+use super::worker::{Known, Metas, Worker, conflicting, meta_of};
 use crate::args::Reading;
 use crate::exit::Failure;
 
@@ -156,8 +156,7 @@ impl Plan {
         let counted = totals.finish();
         for one in &counted {
             let program = one.program.to_string();
-            let conflicts = one.conflicts.iter();
-            findings.extend(conflicts.map(|conflict| conflicting(&program, conflict)));
+            findings.extend(conflicting(&program, &one.conflicts));
         }
         findings.sort();
         findings.dedup();
@@ -192,17 +191,6 @@ fn sums(
         }
     }
     (totals, lost)
-}
-
-/// A function that files hold in two shapes.
-pub fn conflicting(path: &str, conflict: &ShapeConflict) -> Finding {
-    let shape = |(counters, bytes): (usize, usize)| match bytes {
-        0 => format!("{counters} counters"),
-        _ => format!("{counters} counters and {bytes} bytes of bitmap"),
-    };
-    let function = conflict.function.name;
-    let text = format!("function {function:016x} with {}", shape(conflict.other));
-    Finding::new(Kind::Shape, path, text).expected(shape(conflict.known))
 }
 
 /// Reads the files with several threads.
@@ -369,7 +357,11 @@ pub fn layouts(
     jobs: usize,
 ) -> (RawTotals, Vec<Finding>) {
     let mut findings = Vec::new();
-    let can_be_raw = |source: &&Source| Name::parse(source.name()).is_none();
+    // A name is only that, and the files of Go are many and read later.
+    let can_be_raw = |source: &&Source| {
+        let is_go = Name::parse(source.name()).is_some();
+        !is_go || sort::head(&source.path).is_ok_and(|head| raw::is_raw(&head))
+    };
     let bulk: Vec<Source> = bulk.iter().filter(can_be_raw).cloned().collect();
     let mut worker = read_all(known, &bulk, jobs);
     if let Some(bytes) = stdin {
@@ -377,6 +369,7 @@ pub fn layouts(
     }
     let mut kept = worker.raw;
     tell(kept.settle(), &mut findings);
+    tell(kept.conflicts(), &mut findings);
     (kept, findings)
 }
 
@@ -423,7 +416,9 @@ fn tell(aside: Vec<SetAside>, findings: &mut Vec<Finding>) -> u64 {
                 findings.extend(labels.iter().map(|label| Finding::parse(label, &error)));
             }
             SetAside::Function { labels, conflict } => {
-                findings.extend(labels.iter().map(|label| conflicting(label, &conflict)));
+                let conflict = [conflict];
+                let of_label = |label| conflicting(label, &conflict);
+                findings.extend(labels.iter().flat_map(|label| of_label(label)));
             }
         }
     }

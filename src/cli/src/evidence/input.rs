@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,7 +100,7 @@ impl Source {
     pub fn key(&self, origin: &str) -> Key {
         match self.process() {
             Some(Process { run, process, file }) => Key::of_process(run, process, file),
-            None => Key::of_file(origin, &self.canonical().to_string_lossy()),
+            None => Key::of_file(origin, self.canonical().as_os_str().as_bytes()),
         }
     }
 
@@ -135,12 +136,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Input, Failure> {
             offer(&mut input, &mut found, path.clone(), &meta, (&root, 0));
             continue;
         }
-        // The folder of a run holds much that is no evidence.
-        let evidence = path.join("evidence");
-        match is_run(path) && evidence.is_dir() {
-            true => walk(&mut input, &mut found, &evidence, (&root, 1)),
-            false => walk(&mut input, &mut found, path, (&root, 0)),
-        }
+        walk(&mut input, &mut found, path, root);
     }
     found.sort_by(|(a, _), (b, _)| a.path.cmp(&b.path));
     let mut first: HashMap<(u64, u64), PathBuf> = HashMap::with_capacity(found.len());
@@ -223,19 +219,51 @@ fn kind_of(meta: &Metadata) -> &'static str {
     }
 }
 
+/// A folder on its way, and how far below its root it is.
+struct Folder {
+    path: PathBuf,
+    root: Arc<Root>,
+    depth: usize,
+}
+
+impl Folder {
+    /// A folder in this one. That of a run holds much that is no evidence, so
+    /// its evidence stands for it, with the run as its root.
+    fn below(&self, path: PathBuf) -> Folder {
+        let evidence = path.join("evidence");
+        let root = Arc::clone(&self.root);
+        if !(is_run(&path) && evidence.is_dir()) {
+            return Folder {
+                path,
+                root,
+                depth: self.depth + 1,
+            };
+        }
+        let mut canonical = root.canonical.clone();
+        let parts = path.components().count();
+        canonical.extend(path.components().skip(parts - self.depth - 1));
+        let run = run_of(&canonical);
+        Folder {
+            path: evidence,
+            root: Arc::new(Root { canonical, run }),
+            depth: 1,
+        }
+    }
+}
+
 /// Folders on their way are kept in a list, so that none is too deep.
-fn walk(
-    input: &mut Input,
-    found: &mut Vec<(Source, (u64, u64))>,
-    top: &Path,
-    (root, depth): (&Arc<Root>, usize),
-) {
-    let mut folders = vec![(top.to_owned(), depth)];
-    while let Some((folder, depth)) = folders.pop() {
-        let entries = match fs::read_dir(&folder) {
+fn walk(input: &mut Input, found: &mut Vec<(Source, (u64, u64))>, top: &Path, root: Arc<Root>) {
+    let evidence = top.join("evidence");
+    let (path, depth) = match is_run(top) && evidence.is_dir() {
+        true => (evidence, 1),
+        false => (top.to_owned(), 0),
+    };
+    let mut folders = vec![Folder { path, root, depth }];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(&folder.path) {
             Ok(entries) => entries,
             Err(error) => {
-                unreadable(input, &folder, &error);
+                unreadable(input, &folder.path, &error);
                 continue;
             }
         };
@@ -243,16 +271,18 @@ fn walk(
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
-                    unreadable(input, &folder, &error);
+                    unreadable(input, &folder.path, &error);
                     break;
                 }
             };
             let path = entry.path();
             let is_record = RECORDS.iter().any(|name| entry.file_name() == *name);
             match entry.metadata() {
-                Ok(meta) if meta.is_dir() => folders.push((path, depth + 1)),
+                Ok(meta) if meta.is_dir() => folders.push(folder.below(path)),
                 Ok(meta) if meta.is_file() && is_record => {}
-                Ok(meta) => offer(input, found, path, &meta, (root, depth + 1)),
+                Ok(meta) => {
+                    offer(input, found, path, &meta, (&folder.root, folder.depth + 1));
+                }
                 Err(error) => unreadable(input, &path, &error),
             }
         }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use podcov_profile::combine::combine;
 use podcov_profile::finding::{Finding, Kind};
 use podcov_profile::go::lines::{self, functions};
 use podcov_profile::go::report::Report;
@@ -98,6 +99,16 @@ pub fn measured(
 }
 
 impl Measured {
+    /// The source files of all programs. A source that several programs were
+    /// built from is one file; builds of different sources have each its own.
+    pub fn files(&self) -> Vec<File> {
+        let components = self.coverage.components.iter();
+        let binaries = components.flat_map(|component| &component.binaries);
+        let of_binaries: Vec<_> = binaries.map(|binary| &binary.files[..]).collect();
+        let combined = combine(&of_binaries).into_iter();
+        combined.map(|combined| combined.file).collect()
+    }
+
     /// Everything, by line.
     pub fn lines(&self) -> LineCoverage {
         let mut lines = LineCoverage::of(&self.coverage, &BTreeMap::new());

@@ -18,7 +18,8 @@ pub enum Content {
 /// Writes a result to `out`, or to stdout where there is none.
 ///
 /// The file is written beside its place and renamed, so that nobody reads half
-/// of it, and what was there stays until the new one is whole.
+/// of it, and what was there stays until the new one is whole. A link stays a
+/// link, and what is no regular file (`/dev/null`, a pipe) is written to.
 pub fn write<E: Into<WriteError>>(
     out: Option<&Path>,
     content: Content,
@@ -32,17 +33,15 @@ pub fn write<E: Into<WriteError>>(
                     .help("name a file with -o, or redirect stdout"),
             );
         }
-        let mut stdout = BufWriter::with_capacity(1 << 16, stdout.lock());
-        let written = body(&mut stdout)
-            .map_err(Into::into)
-            .and_then(|()| stdout.flush().map_err(WriteError::from));
-        return match written {
-            // A reader that has read enough is no fault.
-            Err(WriteError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) => Err(failed("stdout", &error)),
-            Ok(()) => Ok(()),
-        };
+        return stream(stdout.lock(), "stdout", body);
     };
+    let shown = path.display().to_string();
+    if fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
+        let file = File::options().write(true).open(path);
+        let file = file.map_err(|error| failed(&shown, &error.into()))?;
+        return stream(file, &shown, body);
+    }
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let temporary = beside(path);
     let written = create(&temporary).and_then(|file| {
         let mut file = BufWriter::with_capacity(1 << 16, file);
@@ -54,8 +53,25 @@ pub fn write<E: Into<WriteError>>(
     written.map_err(|error| {
         // Best effort: the error that is told is the first one.
         let _ = fs::remove_file(&temporary);
-        failed(&path.display().to_string(), &error)
+        failed(&shown, &error)
     })
+}
+
+/// Writes to what cannot be renamed.
+fn stream<E: Into<WriteError>>(
+    to: impl Write,
+    shown: &str,
+    body: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<(), Failure> {
+    let mut to = BufWriter::with_capacity(1 << 16, to);
+    let written = body(&mut to)
+        .map_err(Into::into)
+        .and_then(|()| to.flush().map_err(WriteError::from));
+    match written {
+        // A reader that has read enough is no fault.
+        Err(WriteError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| failed(shown, &error)),
+    }
 }
 
 /// Writes the files of a folder, which must be new or empty.

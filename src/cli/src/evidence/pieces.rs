@@ -13,7 +13,10 @@ use podcov_profile::merge::{Placement, RawTotals, of_profile, of_text};
 use podcov_profile::store::{Named, Vector};
 use podcov_profile::{Identity, ParseError};
 
-use super::worker::{Known, no_profile, refused};
+use super::worker::{Known, build_of, conflicting, no_profile, refused};
+
+/// What a file holds: its pieces in their order, and what of it they lack.
+pub type Taken = (Vec<(Named, Vector)>, Vec<Finding>);
 
 /// Takes files apart; keeps what profiles of one program share.
 pub struct Pieces<'k> {
@@ -41,9 +44,11 @@ impl<'k> Pieces<'k> {
         }
     }
 
-    /// The pieces of the file at `path`, in their order.
-    pub fn of(&mut self, path: &str, bytes: &[u8]) -> Result<Vec<(Named, Vector)>, Finding> {
+    /// Takes the file at `path` apart. What raw profiles lack is told by those
+    /// that are kept.
+    pub fn of(&mut self, path: &str, bytes: &[u8]) -> Result<Taken, Finding> {
         let known = self.known;
+        let whole = |piece| (vec![piece], Vec::new());
         let parse = |error: ParseError| Finding::parse(path, &error);
         if raw::is_raw(bytes) {
             let mut pieces = Vec::new();
@@ -52,7 +57,7 @@ impl<'k> Pieces<'k> {
                     pieces.push(self.raw(&part).map_err(parse)?);
                 }
             }
-            return Ok(pieces);
+            return Ok((pieces, Vec::new()));
         }
         if is_counters(bytes) {
             let file = CounterFile::parse(bytes).map_err(parse)?;
@@ -60,21 +65,24 @@ impl<'k> Pieces<'k> {
         }
         if is_live(bytes) {
             let live = Live::parse(bytes).map_err(parse)?;
-            return self.go(path, &live.hash, |sum| sum.add_live(&live).map(|_| ()));
+            return self.go(path, build_of(path, &live)?, |sum| {
+                sum.add_live(&live).map(|_| ())
+            });
         }
         if indexed::is_indexed(bytes) {
             let read = indexed::read(bytes, &known.limits).map_err(parse)?;
             let ids: Vec<Identity> = read.profile.binary_ids.iter().cloned().collect();
             known.check(path, &ids)?;
-            return Ok(vec![of_profile(&read.profile)]);
+            let conflicts = conflicting(path, &read.conflicts);
+            return Ok((vec![of_profile(&read.profile)], conflicts));
         }
         if text::is_text(bytes) {
             let profile = text::Profile::parse(bytes).map_err(parse)?;
-            return Ok(vec![of_text(&profile)]);
+            return Ok(whole(of_text(&profile)));
         }
         if llvm_text::is_text(bytes) {
-            let (profile, _) = known.llvm_text(path, bytes)?;
-            return Ok(vec![of_profile(&profile)]);
+            let (profile, conflicts) = known.llvm_text(path, bytes)?;
+            return Ok((vec![of_profile(&profile)], conflicts));
         }
         Err(no_profile(path, bytes))
     }
@@ -103,16 +111,14 @@ impl<'k> Pieces<'k> {
         path: &str,
         hash: &str,
         add: impl FnOnce(&mut Sum<'_>) -> Result<(), podcov_profile::go::sum::Refused>,
-    ) -> Result<Vec<(Named, Vector)>, Finding> {
+    ) -> Result<Taken, Finding> {
         let meta = self.known.meta(path, hash)?;
         self.known
             .check(path, &[Identity::Covmeta(hash.to_owned())])?;
         let mut sum = Sum::new(&meta.meta);
         add(&mut sum).map_err(|error| refused(path, &error))?;
-        Ok(vec![self.counts(hash, &sum)]
-            .into_iter()
-            .flatten()
-            .collect())
+        let pieces = self.counts(hash, &sum).into_iter().collect();
+        Ok((pieces, Vec::new()))
     }
 
     /// Counts of Go as a piece of evidence.

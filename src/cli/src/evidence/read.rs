@@ -20,7 +20,7 @@ pub fn open(path: &Path) -> io::Result<(File, u64)> {
         .open(path)?;
     let meta = file.metadata()?;
     if !meta.is_file() {
-        return Err(io::Error::other("it is no regular file any more"));
+        return Err(io::Error::other("it is no regular file"));
     }
     Ok((file, meta.len()))
 }

@@ -1,7 +1,8 @@
-//! Counters that one Go process wrote more than once. Each time it writes all
-//! it counted so far, so they must not be added up: a later file says all
-//! that an earlier one says. A process may also clear its counters in
-//! between; then nothing is larger everywhere, and both count.
+//! Counters that there are more than once of one Go process. Each time it
+//! writes all it counted so far, so they must not be added up: a later file
+//! says all that an earlier one says, and one that is mapped over the counters
+//! says all that any says. A process may also clear its counters in between;
+//! then nothing is larger everywhere, and both count.
 
 use std::path::Path;
 
@@ -12,18 +13,18 @@ use podcov_profile::go::sum::Sum;
 
 use super::input::Source;
 use super::read::Buffer;
-use super::sort::about;
-use super::worker::{Known, Worker, empty, refused};
+use super::sort::{How, Written, about};
+use super::worker::{Known, Worker, build_of, empty, refused};
 
 /// The files that count, with the hash of each; the others are told.
 pub fn choose<'f, 'k>(
     known: &'k Known,
-    files: &'f [(Source, bool)],
+    files: &'f [(Source, Written)],
     findings: &mut Vec<Finding>,
 ) -> Vec<(&'f Source, Sum<'k>)> {
-    let mut kept: Vec<(&Source, bool, Sum<'k>)> = Vec::new();
+    let mut kept: Vec<(&Source, Written, Sum<'k>)> = Vec::new();
     let mut buffer = Buffer::default();
-    for (source, is_live) in files {
+    for (source, written) in files {
         let read = buffer
             .read(&source.path)
             .and_then(|bytes| sum(known, &source.path, bytes));
@@ -34,15 +35,27 @@ pub fn choose<'f, 'k>(
                 continue;
             }
         };
-        let later = kept.iter().find(|(_, _, later)| {
-            later.meta().hash == sum.meta().hash && (*is_live || includes(later, &sum))
+        // With exec a process id has several processes, one after the other.
+        let start = |(_, other, _): &&(&Source, Written, Sum<'_>)| {
+            (other.how == How::Mapped && other.nanos <= written.nanos).then_some(other.nanos)
+        };
+        let last = kept.iter().filter_map(|one| start(&one)).max();
+        let later = kept.iter().find(|(_, other, later)| {
+            let is_mapped = other.how == How::Mapped;
+            written.how != How::Mapped
+                && later.meta().hash == sum.meta().hash
+                && (!is_mapped || Some(other.nanos) == last)
+                && (is_mapped && other.nanos == written.nanos
+                    || written.how == How::Ticker
+                    || includes(later, &sum))
         });
         match later {
-            None => kept.push((source, *is_live, sum)),
-            Some((later, later_is_live, _)) => {
-                let what = match later_is_live {
-                    true => "a later snapshot of the same process",
-                    false => "what the same process wrote later",
+            None => kept.push((source, *written, sum)),
+            Some((later, by, _)) => {
+                let what = match by.how {
+                    How::Mapped => "all that the process counted",
+                    How::ByGo => "what the same process wrote later",
+                    How::Ticker => "a later snapshot of the same process",
                 };
                 let text = format!("{what} is in {}", later.path.display());
                 findings.push(about(source, Kind::Superseded, text));
@@ -56,7 +69,7 @@ pub fn choose<'f, 'k>(
 
 /// Adds the files that count. What a later file replaces may be damaged: the
 /// process was writing it, or was stopped while it did.
-pub fn add(worker: &mut Worker<'_>, files: &[(Source, bool)]) {
+pub fn add(worker: &mut Worker<'_>, files: &[(Source, Written)]) {
     let mut findings = Vec::new();
     for (source, sum) in choose(worker.known(), files, &mut findings) {
         let path = source.path.display().to_string();
@@ -86,7 +99,7 @@ fn sum<'k>(known: &'k Known, path: &Path, bytes: &[u8]) -> Result<Sum<'k>, Findi
         return Ok(sum);
     }
     let live = Live::parse(bytes).map_err(parse)?;
-    let mut sum = Sum::new(&known.meta(&path, &live.hash)?.meta);
+    let mut sum = Sum::new(&known.meta(&path, build_of(&path, &live)?)?.meta);
     sum.add_live(&live)
         .map_err(|error| refused(&path, &error))?;
     Ok(sum)

@@ -24,13 +24,34 @@ pub struct Sorted {
     pub metas: Vec<Source>,
     /// Reports of lines: LCOV, Cobertura, JSON.
     pub reports: Vec<Source>,
-    /// What Go wrote of one process more than once: what it wrote at its end
-    /// first, then the newest; with each whether it was written on the way.
-    pub snapshots: Vec<Vec<(Source, bool)>>,
+    /// What there is of one process of Go more than once: what is believed
+    /// most first, then the newest.
+    pub snapshots: Vec<Vec<(Source, Written)>>,
     /// All others, in any number.
     pub bulk: Vec<Source>,
     /// What was set aside.
     pub findings: Vec<Finding>,
+}
+
+/// How counters came into a file, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// How.
+    pub how: How,
+    /// The start of the process for what is mapped, and for what it writes
+    /// then at its end; else when the file was written.
+    pub nanos: u64,
+}
+
+/// How counters came into a file. The order is that in which they are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// It is mapped over them, and so holds all there ever were.
+    Mapped,
+    /// By Go: at the end of the process, or when the program asked for it.
+    ByGo,
+    /// By podcov, on the way.
+    Ticker,
 }
 
 /// Sorts files.
@@ -38,6 +59,7 @@ pub fn sort(files: Vec<Source>) -> Sorted {
     let mut sorted = Sorted::default();
     let mut processes: BTreeMap<Writer, Vec<(Source, Written)>> = BTreeMap::new();
     sorted.findings.extend(killed(&files));
+    let mapped: BTreeSet<(PathBuf, u64, u64)> = files.iter().filter_map(mapped).collect();
     for source in files {
         match Name::parse(source.name()) {
             Some(Name::Leftover) => {
@@ -46,33 +68,35 @@ pub fn sort(files: Vec<Source>) -> Sorted {
             }
             Some(Name::Meta { .. }) => sorted.metas.push(source),
             Some(Name::Counters { pid, nanos, .. }) => {
-                let is_live = in_live(&source);
-                remember(&mut processes, source, pid, Written { is_live, nanos });
+                let how = match in_live(&source) {
+                    true => How::Ticker,
+                    false => How::ByGo,
+                };
+                let start = mapped.get(&(folder(&source), pid, nanos)).map(|_| nanos);
+                let writer = writer(&source, pid, start);
+                let files = processes.entry(writer).or_default();
+                files.push((source, Written { how, nanos }));
             }
             Some(Name::Live { pid, nanos }) => {
-                let is_live = true;
-                remember(&mut processes, source, pid, Written { is_live, nanos });
+                let how = How::Mapped;
+                let writer = writer(&source, pid, Some(nanos));
+                let files = processes.entry(writer).or_default();
+                files.push((source, Written { how, nanos }));
             }
             None => by_content(&mut sorted, source),
         }
     }
     for (writer, mut files) in processes {
-        let several = files.len() > 1
-            && (writer.is_process || files.iter().any(|(_, written)| written.is_live));
+        let is_told = |(_, written): &(Source, Written)| written.how != How::ByGo;
+        let several = files.len() > 1 && (writer.is_process || files.iter().any(is_told));
         if !several {
             sorted
                 .bulk
                 .extend(files.into_iter().map(|(source, _)| source));
             continue;
         }
-        // What was written at the end first, then the newest.
-        files.sort_by(|(_, a), (_, b)| (a.is_live, b.nanos).cmp(&(b.is_live, a.nanos)));
-        let files = files.into_iter();
-        sorted.snapshots.push(
-            files
-                .map(|(source, written)| (source, written.is_live))
-                .collect(),
-        );
+        files.sort_by(|(_, a), (_, b)| (a.how, b.nanos).cmp(&(b.how, a.nanos)));
+        sorted.snapshots.push(files);
     }
     sorted.bulk.sort_by(|a, b| a.path.cmp(&b.path));
     sorted
@@ -110,17 +134,13 @@ fn killed(files: &[Source]) -> Vec<Finding> {
 }
 
 /// Who wrote counters of Go. A process id alone names no process: in its
-/// container every program is number 1.
+/// container every program is number 1. Its start does, where it is known.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Writer {
     is_process: bool,
     folder: PathBuf,
     pid: u64,
-}
-
-struct Written {
-    is_live: bool,
-    nanos: u64,
+    start: Option<u64>,
 }
 
 fn in_live(source: &Source) -> bool {
@@ -128,29 +148,37 @@ fn in_live(source: &Source) -> bool {
     folder.is_some_and(|folder| folder == "live")
 }
 
-fn remember(
-    processes: &mut BTreeMap<Writer, Vec<(Source, Written)>>,
-    source: Source,
-    pid: u64,
-    written: Written,
-) {
-    let process = source.process();
-    let folder = match &process {
-        Some(process) => PathBuf::from(format!("{}/{}", process.run, process.process)),
-        None => {
-            let folder = source.path.parent().unwrap_or(Path::new(""));
-            match in_live(&source) {
-                true => folder.parent().unwrap_or(folder).to_owned(),
-                false => folder.to_owned(),
-            }
-        }
-    };
-    let writer = Writer {
-        is_process: process.is_some(),
+/// The process whose counters a file is mapped over.
+fn mapped(source: &Source) -> Option<(PathBuf, u64, u64)> {
+    match Name::parse(source.name()) {
+        Some(Name::Live { pid, nanos }) => Some((folder(source), pid, nanos)),
+        _ => None,
+    }
+}
+
+fn folder(source: &Source) -> PathBuf {
+    source.path.parent().unwrap_or(Path::new("")).to_owned()
+}
+
+fn writer(source: &Source, pid: u64, start: Option<u64>) -> Writer {
+    if let Some(process) = source.process() {
+        return Writer {
+            is_process: true,
+            folder: PathBuf::from(format!("{}/{}", process.run, process.process)),
+            pid,
+            start: None,
+        };
+    }
+    let mut folder = folder(source);
+    if in_live(source) {
+        folder.pop();
+    }
+    Writer {
+        is_process: false,
         folder,
         pid,
-    };
-    processes.entry(writer).or_default().push((source, written));
+        start,
+    }
 }
 
 fn by_content(sorted: &mut Sorted, source: Source) {
@@ -170,7 +198,8 @@ fn by_content(sorted: &mut Sorted, source: Source) {
     }
 }
 
-fn head(path: &Path) -> std::io::Result<Vec<u8>> {
+/// The first bytes of a file.
+pub fn head(path: &Path) -> std::io::Result<Vec<u8>> {
     let (file, _) = open(path)?;
     let mut bytes = Vec::with_capacity(HEAD);
     file.take(HEAD as u64).read_to_end(&mut bytes)?;

@@ -222,7 +222,8 @@ impl Stores {
                 .and_then(|bytes| pieces.of(&path, bytes));
             match read {
                 Err(finding) => findings.push(finding),
-                Ok(of_file) => {
+                Ok((of_file, mut more)) => {
+                    findings.append(&mut more);
                     for (part, (named, vector)) in (0u32..).zip(of_file) {
                         let key = source.key(origin).part(part);
                         let text = "the same evidence is in a podcov file";

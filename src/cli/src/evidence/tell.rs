@@ -1,11 +1,11 @@
 //! Findings on stderr, and what they mean for the exit status.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use podcov_profile::finding::{Finding, Kind};
 
 use crate::exit::{Exit, Failure};
-use crate::print::talk;
+use crate::print::{talk, visible};
 
 /// Of findings that change no number, so many of a kind are told.
 const NOTES: usize = 5;
@@ -27,7 +27,7 @@ pub fn list(findings: &[Finding], quiet: bool) {
             true => console::style("!").for_stderr().yellow().bold(),
             false => console::style("·").for_stderr().dim(),
         };
-        talk(format_args!("  {mark} {finding}"));
+        talk(format_args!("  {mark} {}", visible(&finding.to_string())));
     }
     for (kind, number) in told {
         if let Some(more) = number.checked_sub(NOTES).filter(|more| *more > 0 && !quiet) {
@@ -40,8 +40,10 @@ pub fn list(findings: &[Finding], quiet: bool) {
 /// Its results were written before.
 pub fn verdict(findings: &[Finding], used: u64, tolerate: bool) -> Result<Exit, Failure> {
     let lost = findings.iter().filter(|finding| finding.kind.is_loss());
-    let lost = crate::ui::count(lost.count(), "file");
-    let any = findings.iter().any(|finding| finding.kind.is_loss());
+    // Of one file there can be much to tell.
+    let lost: BTreeSet<&str> = lost.map(|finding| finding.path.as_str()).collect();
+    let any = !lost.is_empty();
+    let lost = crate::ui::count(lost.len(), "file");
     match (used, any) {
         (0, false) => Err(Failure::new(Exit::Nothing, "there is no file in the input")),
         (0, true) => Err(Failure::new(

@@ -10,7 +10,7 @@ use podcov_profile::go::live::{Live, is_live};
 use podcov_profile::go::meta::is_meta;
 use podcov_profile::go::sum::{Refused, Sum};
 use podcov_profile::go::text;
-use podcov_profile::llvm::profile::Profile;
+use podcov_profile::llvm::profile::{Profile, ShapeConflict};
 use podcov_profile::llvm::{indexed, raw, text as llvm_text};
 use podcov_profile::merge::{RawTotals, Totals, of_text};
 use podcov_profile::store::{MetaShape, Named, Shape, is_store};
@@ -87,13 +87,7 @@ impl Known {
     pub fn llvm_text(&self, path: &str, bytes: &[u8]) -> Result<(Profile, Vec<Finding>), Finding> {
         let read = llvm_text::read(bytes, &self.limits);
         let (profile, conflicts) = read.map_err(|error| Finding::parse(path, &error))?;
-        let conflicts = conflicts.iter();
-        Ok((
-            profile,
-            conflicts
-                .map(|one| super::gather::conflicting(path, one))
-                .collect(),
-        ))
+        Ok((profile, conflicting(path, &conflicts)))
     }
 
     /// The profiles of a raw file, all of them sound and wanted.
@@ -115,6 +109,31 @@ impl Known {
         }
         Ok(parts)
     }
+}
+
+/// The hash of the meta-data that a mapped file's counters are read by.
+pub fn build_of<'l>(path: &str, live: &'l Live<'_>) -> Result<&'l str, Finding> {
+    live.hash.as_deref().ok_or_else(|| {
+        let build = live.identity().map(|id| format!(" of {id}"));
+        let build = build.unwrap_or_default();
+        let text = format!("a process{build} that ended before it could say its meta-data");
+        Finding::new(Kind::NoMeta, path, text)
+            .expected("`podcov merge` of its run, whose bundle knows the build")
+    })
+}
+
+/// The functions that a file holds in two shapes.
+pub fn conflicting(path: &str, conflicts: &[ShapeConflict]) -> Vec<Finding> {
+    let shape = |(counters, bytes): (usize, usize)| match bytes {
+        0 => format!("{counters} counters"),
+        _ => format!("{counters} counters and {bytes} bytes of bitmap"),
+    };
+    let told = |conflict: &ShapeConflict| {
+        let function = conflict.function.name;
+        let text = format!("function {function:016x} with {}", shape(conflict.other));
+        Finding::new(Kind::Shape, path, text).expected(shape(conflict.known))
+    };
+    conflicts.iter().map(told).collect()
 }
 
 /// Why counters were not added.
@@ -188,15 +207,13 @@ impl<'k> Worker<'k> {
             sum.add_file(&file).map_err(|error| refused(path, &error))?;
         } else if is_live(bytes) {
             let live = Live::parse(bytes).map_err(parse)?;
-            let sum = self.sum(path, &live.hash)?;
+            let sum = self.sum(path, build_of(path, &live)?)?;
             sum.add_live(&live).map_err(|error| refused(path, &error))?;
         } else if indexed::is_indexed(bytes) {
             let read = indexed::read(bytes, &self.known.limits).map_err(parse)?;
             let ids: Vec<Identity> = read.profile.binary_ids.iter().cloned().collect();
             self.known.check(path, &ids)?;
-            let conflicts = read.conflicts.iter();
-            let conflicts = conflicts.map(|one| super::gather::conflicting(path, one));
-            self.findings.extend(conflicts);
+            self.findings.extend(conflicting(path, &read.conflicts));
             self.totals.add_profile(read.profile, 1);
         } else if text::is_text(bytes) {
             let profile = text::Profile::parse(bytes).map_err(parse)?;

@@ -129,7 +129,8 @@ fn take_apart(
             };
             match of_file {
                 Err(finding) => findings.push(finding),
-                Ok(of_file) => {
+                Ok((of_file, mut more)) => {
+                    findings.append(&mut more);
                     used += u64::from(!of_file.is_empty());
                     for (part, (named, vector)) in (0u32..).zip(of_file) {
                         all.push((key.part(part), named, vector));

@@ -1,5 +1,7 @@
 //! Rust programs, beside LLVM's tools.
 
+use std::process::Command;
+
 use crate::programs::{Lab, llvm, program, run, rust_sources, text};
 
 fn lab() -> Lab {
@@ -332,4 +334,77 @@ fn a_profile_unlike_all_others_of_its_build_is_set_aside() {
         ],
     );
     assert_eq!(lab.read("again.profdata"), lab.read("all.profdata"));
+}
+
+/// Two programs of C that share `shared.c`, each of which runs another part of
+/// it.
+fn sharing() -> Lab {
+    let lab = Lab::new();
+    lab.write(
+        "shared.c",
+        "int shared(int a) {\n  if (a > 1)\n    return 1;\n  return 2;\n}\n",
+    );
+    for (name, argument) in [("one", 0), ("two", 5)] {
+        let main =
+            format!("int shared(int);\nint main(void) {{ return shared({argument}) == 0; }}\n");
+        lab.write(&format!("{name}.c"), main);
+        let mut clang = Command::new("clang-22");
+        clang.current_dir(lab.path());
+        clang.args(["-fprofile-instr-generate", "-fcoverage-mapping"]);
+        clang.args([
+            "-Wl,--build-id",
+            "-o",
+            name,
+            &format!("{name}.c"),
+            "shared.c",
+        ]);
+        let found = clang.output();
+        assert!(
+            found.is_ok_and(|output| output.status.success()),
+            "clang-22 is needed: apt-get install --no-install-recommends clang-22 libclang-rt-22-dev"
+        );
+        let mut program = Command::new(lab.at(name));
+        run(program.env("LLVM_PROFILE_FILE", lab.at(&format!("p/{name}.profraw"))));
+    }
+    lab
+}
+
+#[test]
+fn a_source_of_two_programs_counts_once() {
+    let lab = sharing();
+    let both = ["--object", "one", "--object", "two", "p"];
+    let (out, _) = lab.expect(0, &[&["summary", "--format", "json"], &both[..]].concat());
+    let ours: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    lab.expect(
+        0,
+        &["merge", "--format", "profdata", "-o", "x.profdata", "p"],
+    );
+    let mut cov = llvm("cov");
+    cov.current_dir(lab.path())
+        .args(["export", "-summary-only"]);
+    let theirs = run(cov.args(["-instr-profile=x.profdata", "one", "-object", "two"])).stdout;
+    let theirs: serde_json::Value = serde_json::from_slice(&theirs).unwrap();
+    let totals = &theirs["data"][0]["totals"];
+    for metric in ["lines", "functions", "regions", "branches"] {
+        let pair = [
+            &ours["total"][metric]["covered"],
+            &ours["total"][metric]["total"],
+        ];
+        let expected = [&totals[metric]["covered"], &totals[metric]["count"]];
+        assert_eq!(pair, expected, "{metric}");
+    }
+    let (out, _) = lab.expect(0, &[&["show"], &both[..]].concat());
+    let page = text(&out);
+    assert_eq!(page.matches("shared.c:").count(), 1, "{page}");
+    assert!(page.contains("     2|       2|  if (a > 1)"), "{page}");
+    // The same from podcov's own report, and beside a report of the same lines.
+    let export = ["export", "--format", "json", "-o", "coverage.json"];
+    lab.expect(0, &[&export, &both[..]].concat());
+    let export = ["export", "--format", "lcov", "-o", "lcov.info"];
+    lab.expect(0, &[&export, &both[..]].concat());
+    for reports in [&["coverage.json"][..], &["coverage.json", "lcov.info"]] {
+        let (out, _) = lab.expect(0, &[&["summary", "--format", "json"], reports].concat());
+        let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(read["total"], ours["total"], "{reports:?}");
+    }
 }

@@ -1,5 +1,7 @@
 //! podcov files: evidence by its key.
 
+use std::os::unix::ffi::OsStrExt;
+
 use crate::programs::{Lab, text};
 
 fn counts(lab: &Lab, from: &[&str]) -> String {
@@ -138,6 +140,31 @@ fn in_a_run_the_process_is_the_key_wherever_the_run_lies() {
 }
 
 #[test]
+fn a_folder_of_runs_stands_for_the_evidence_of_each() {
+    let lab = Lab::new();
+    for run in ["r1", "r2"] {
+        let place = format!("profiles/{run}/evidence/ns/op-1_u1/main/20260101T000000.000Z-0001");
+        lab.rust("labels", &format!("{place}/default.profraw"), &["1"]);
+        lab.write(&format!("profiles/{run}/run.json"), "{}");
+        // What its merge left counts the same once more.
+        lab.rust(
+            "labels",
+            &format!("profiles/{run}/coverage/merged.profraw"),
+            &["1"],
+        );
+    }
+    let runs = ["profiles/r1", "profiles/r2"];
+    assert_eq!(counts(&lab, &["profiles"]), counts(&lab, &runs));
+    for (out, paths) in [("a.podcov", &["profiles"][..]), ("b.podcov", &runs[..])] {
+        lab.expect(
+            0,
+            &[&["merge", "--format", "podcov", "-o", out], paths].concat(),
+        );
+    }
+    assert!(lab.read("a.podcov") == lab.read("b.podcov"));
+}
+
+#[test]
 fn a_podcov_file_that_was_cut_or_changed_is_refused() {
     let lab = Lab::new();
     lab.rust("labels", "p/a.profraw", &["1"]);
@@ -164,4 +191,27 @@ fn a_podcov_file_that_was_cut_or_changed_is_refused() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn a_profile_counts_whatever_it_is_called() {
+    let lab = Lab::new();
+    lab.rust("labels", "p/a.profraw", &["1", "2"]);
+    lab.rust("labels", "q", &["1"]);
+    let go = "covcounters.365db558e60f45db96600bc1c17ccd6e.1.2";
+    lab.write(&format!("p/{go}"), lab.read("q"));
+    // Names that are no text differ in nothing else.
+    for byte in [0xfe, 0xff] {
+        let name = std::ffi::OsStr::from_bytes(&[b'b', byte]).to_owned();
+        std::fs::write(lab.at("p").join(name), lab.read("q")).unwrap();
+    }
+    let all = counts(&lab, &["p"]);
+    lab.expect(0, &["merge", "--format", "podcov", "-o", "x.podcov", "p"]);
+    assert_eq!(all, counts(&lab, &["x.podcov"]));
+    // A profile of another build that is called like counters is not lost.
+    lab.rust("changed", "r", &["1"]);
+    lab.write(&format!("p/{go}"), lab.read("r"));
+    let all = counts(&lab, &["p"]);
+    lab.expect(0, &["merge", "--format", "podcov", "-o", "x.podcov", "p"]);
+    assert_eq!(all, counts(&lab, &["x.podcov"]));
 }

@@ -187,3 +187,53 @@ fn reports_of_lines_are_brought_together_but_not_merged() {
     let (_, said) = lab.expect(8, &merge(&["unit.info"]));
     assert!(said.contains("podcov export"), "{said}");
 }
+
+#[test]
+fn what_is_no_file_is_written_to_and_a_link_stays_a_link() {
+    let lab = Lab::new();
+    lab.rust("labels", "a.profraw", &["1"]);
+    lab.expect(0, &merge(&["a.profraw"]));
+    let expected = lab.read("out.profdata");
+    let merge_to = |out| ["merge", "--format", "profdata", "-o", out, "a.profraw"];
+    run(Command::new("mkfifo").arg(lab.at("pipe")));
+    let reader = Command::new("cat")
+        .arg(lab.at("pipe"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    lab.expect(0, &merge_to("pipe"));
+    assert!(reader.wait_with_output().unwrap().stdout == expected);
+    assert!(!lab.at("pipe").is_file());
+    symlink("linked.profdata", lab.at("link")).unwrap();
+    lab.write("linked.profdata", "old");
+    lab.expect(0, &merge_to("link"));
+    assert!(lab.at("link").is_symlink());
+    assert!(lab.read("linked.profdata") == expected);
+}
+
+#[test]
+fn names_of_files_do_not_write_on_the_terminal() {
+    let lab = Lab::new();
+    lab.write("p/\u{1b}[31m\nerror: forged.profraw", "x");
+    let (_, said) = lab.expect(8, &merge(&["p"]));
+    assert!(said.contains("p/␛[31m␊error: forged.profraw"), "{said}");
+    let (out, _) = lab.expect(8, &["inspect", "p"]);
+    assert!(text(&out).starts_with("p/␛[31m␊error: forged.profraw: unknown"));
+}
+
+#[test]
+fn of_one_file_with_much_to_tell_one_is_set_aside() {
+    let lab = Lab::new();
+    let function = |name, counts: &[u8]| {
+        let counts: Vec<String> = counts.iter().map(u8::to_string).collect();
+        format!("{name}\n1\n{}\n{}\n\n", counts.len(), counts.join("\n"))
+    };
+    let twice = |name| function(name, &[5]) + &function(name, &[3, 4]);
+    lab.write("two.proftext", twice("f") + &twice("g"));
+    let podcov = ["merge", "--format", "podcov", "-o", "x.podcov"];
+    for args in [&merge(&[])[..], &podcov] {
+        let (_, said) = lab.expect(4, &[args, &["two.proftext"]].concat());
+        assert_eq!(said.matches("two.proftext: shape: ").count(), 2, "{said}");
+        assert!(said.contains(": 1 file set aside"), "{said}");
+    }
+}

@@ -6,17 +6,21 @@ use std::path::Path;
 use podcov_profile::bundle::Bundle;
 use podcov_profile::classify::{Problem, classify};
 use podcov_profile::go::files::{Counters, Name, read_counters};
-use podcov_profile::ledger::{Fate, File, Finding, Format, fate_of};
+use podcov_profile::ledger::{Cause, Fate, File, Finding, Format, Incarnation, Seal};
 use podcov_profile::{Identity, names::Language};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::earlier;
 use super::walk::{Dir, Entry, Root};
 use super::{Error, Limits, finding};
 use crate::store;
 
 /// Longest file name that keeps its name in quarantine.
 const NAME: usize = 200;
+/// How often a Go program that podcov built writes its counters, where nothing
+/// says it.
+const TICKER_MS: u64 = 1000;
 
 /// `start.json`, as the launcher writes it. What is missing is empty: an old
 /// launcher's record is better than none.
@@ -39,12 +43,18 @@ pub(crate) struct ExitRecord {
     pub(crate) end: Option<String>,
 }
 
+/// `live/ticker.json`, as a Go program writes it that cannot keep its counters
+/// in the file at every moment.
+#[derive(Debug, Deserialize)]
+struct TickerRecord {
+    interval_ms: u64,
+}
+
 /// What an incarnation's folder holds.
 #[derive(Debug)]
 pub(crate) struct Judged {
-    pub(crate) fate: Fate,
-    pub(crate) reason: String,
     pub(crate) files: Vec<File>,
+    pub(crate) interval_ms: Option<u64>,
 }
 
 /// Beside each file in quarantine.
@@ -55,6 +65,7 @@ struct Reason<'a> {
     size: u64,
     sha256: &'a str,
     fate: Fate,
+    cause: Option<Cause>,
     reason: &'a str,
     identity: Option<&'a Identity>,
     component: &'a str,
@@ -86,6 +97,17 @@ impl Judge<'_> {
         self.record(dir, "exit.json")
     }
 
+    /// How often the process wrote its counters, if it did so at intervals.
+    fn interval_ms(&self, dir: &Dir) -> Option<u64> {
+        let record: Option<TickerRecord> = self.record(dir, "live/ticker.json");
+        let is_written = |entry: &Entry| {
+            let name = Name::parse(base(&entry.path));
+            is_live(&entry.path, &dir.path) && matches!(name, Some(Name::Counters { .. }))
+        };
+        let by_build = || dir.entries.iter().any(is_written).then_some(TICKER_MS);
+        record.map(|record| record.interval_ms).or_else(by_build)
+    }
+
     fn record<T: for<'de> Deserialize<'de>>(&self, dir: &Dir, name: &str) -> Option<T> {
         let path = format!("{}/{name}", dir.path);
         dir.entries
@@ -95,10 +117,12 @@ impl Judge<'_> {
     }
 
     /// Gives each file its fate; copies what is set aside to the quarantine.
+    /// `before` is what an earlier collection sealed.
     pub(crate) fn judge(
         &self,
         dir: &Dir,
         start: &StartRecord,
+        before: Option<&Incarnation>,
         findings: &mut Vec<Finding>,
     ) -> Result<Judged, Error> {
         let said = start
@@ -107,8 +131,10 @@ impl Judge<'_> {
             .and_then(|text| text.parse::<Identity>().ok());
         let mut files = Vec::with_capacity(dir.entries.len());
         let mut snapshots: BTreeMap<(String, u64), Vec<Snapshot>> = BTreeMap::new();
+        let mut mapped = BTreeMap::new();
         for entry in &dir.entries {
-            let (file, bytes) = self.file(entry, &start.component, said.as_ref());
+            let (mut file, bytes) = self.file(entry, &start.component, said.as_ref());
+            earlier::check(before, &mut file, &bytes);
             if file.format == Format::Covcounters
                 && file.fate == Fate::Merged
                 && let Some(Name::Counters { hash, pid, nanos }) = Name::parse(base(&file.path))
@@ -123,16 +149,32 @@ impl Judge<'_> {
                 };
                 snapshots.entry((hash, pid)).or_default().push(snapshot);
             }
+            if file.format == Format::Covlive
+                && file.fate == Fate::Merged
+                && let Some(Name::Live { pid, nanos }) = Name::parse(base(&file.path))
+            {
+                mapped.insert((pid, nanos), base(&file.path).to_owned());
+            }
             if matches!(file.fate, Fate::Rejected | Fate::Foreign) && !bytes.is_empty() {
                 self.set_aside(&file, &bytes, &start.component)?;
             }
             files.push(file);
         }
-        for (_, group) in snapshots {
+        for ((_, pid), mut group) in snapshots {
+            group.retain(|snapshot| {
+                let mapped = mapped.get(&(pid, snapshot.nanos));
+                if let Some(mapped) = mapped {
+                    let file = &mut files[snapshot.file];
+                    (file.fate, file.cause) = (Fate::Superseded, None);
+                    file.reason = format!("{mapped} has all its counters");
+                }
+                mapped.is_none()
+            });
             supersede(&mut files, group);
         }
+        earlier::add_removed(before, &mut files);
         settle_meta(&mut files);
-        settle_leftovers(&mut files, &dir.path);
+        settle_leftovers(&mut files, &dir.path, &mapped);
         for file in &files {
             if matches!(file.fate, Fate::Rejected | Fate::Foreign) {
                 let word = if file.fate == Fate::Rejected {
@@ -143,11 +185,9 @@ impl Judge<'_> {
                 findings.push(finding(word, format!("{}: {}", file.path, file.reason)));
             }
         }
-        let (fate, reason) = fate_of(&files);
         Ok(Judged {
-            fate,
-            reason,
             files,
+            interval_ms: self.interval_ms(dir),
         })
     }
 
@@ -160,6 +200,7 @@ impl Judge<'_> {
             sha256: String::new(),
             identity: None,
             fate: Fate::Rejected,
+            cause: Some(Cause::Refused),
             reason,
         };
         if let Some(reason) = &entry.refused {
@@ -176,31 +217,38 @@ impl Judge<'_> {
         // which program it started.
         let silent = matches!(
             found.format,
-            Format::Gotext | Format::Profraw | Format::Profdata
+            Format::Gotext | Format::Profraw | Format::Profdata | Format::Covlive
         );
         let identity = identity.or_else(|| said.filter(|_| silent).cloned());
-        let (fate, reason) = match (&found.problem, &identity) {
+        let foreign = |reason: String| (Fate::Foreign, Some(Cause::ForeignBuild), reason);
+        let (fate, cause, reason) = match (&found.problem, &identity) {
             _ if entry.same_as.is_some() => {
                 let first = entry.same_as.as_deref().unwrap_or_default();
-                (Fate::Duplicate, format!("the same file as {first}"))
+                (Fate::Duplicate, None, format!("the same file as {first}"))
             }
-            (Some(problem @ Problem::Empty), _) => (Fate::Empty, problem.to_string()),
-            (Some(problem), _) => (Fate::Rejected, problem.to_string()),
-            (None, _) if found.format == Format::Record => (Fate::Record, String::new()),
-            (None, Some(id)) if self.knows(id, component) => (Fate::Merged, String::new()),
-            (None, Some(id)) => (Fate::Foreign, format!("no bundle of this run has {id}")),
-            (None, None) => (
-                Fate::Foreign,
-                "neither it nor the launcher says which build wrote it".to_owned(),
-            ),
+            (Some(problem), _) => {
+                let fate = match problem {
+                    Problem::Empty => Fate::Empty,
+                    _ => Fate::Rejected,
+                };
+                (fate, Some(problem.cause()), problem.to_string())
+            }
+            (None, _) if found.format == Format::Record => (Fate::Record, None, String::new()),
+            (None, Some(id)) if self.knows(id, component) => (Fate::Merged, None, String::new()),
+            (None, Some(id)) => foreign(format!("no bundle of this run has {id}")),
+            (None, None) => {
+                foreign("neither it nor the launcher says which build wrote it".to_owned())
+            }
         };
+        let Seal { size, sha256 } = Seal::of(&bytes);
         let file = File {
             path: entry.path.clone(),
             format: found.format,
-            size: bytes.len() as u64,
-            sha256: hex(&Sha256::digest(&bytes)),
+            size,
+            sha256,
             identity,
             fate,
+            cause,
             reason,
         };
         (file, bytes)
@@ -231,6 +279,7 @@ impl Judge<'_> {
             size: file.size,
             sha256: &file.sha256,
             fate: file.fate,
+            cause: file.cause,
             reason: &file.reason,
             identity: file.identity.as_ref(),
             component,
@@ -248,7 +297,9 @@ fn quarantined(path: &str) -> String {
         return path.to_owned();
     }
     let dir = &path[..path.len() - name.len()];
-    format!("{dir}{}", hex(&Sha256::digest(name)))
+    let digest = Sha256::digest(name);
+    let hex = digest.iter().map(|byte| format!("{byte:02x}"));
+    format!("{dir}{}", hex.collect::<String>())
 }
 
 fn base(path: &str) -> &str {
@@ -260,8 +311,8 @@ fn is_live(path: &str, dir: &str) -> bool {
         .is_some_and(|rest| rest.starts_with("/live/"))
 }
 
-/// Of the snapshots of one process only the last counts: they are cumulative.
-/// What was written at its end says more than any taken while it lived.
+/// Of the snapshots of one process, where its counters are not mapped to a
+/// file, only the last counts: they are cumulative. What was written at its end says more than any taken while it lived.
 ///
 /// A program that replaced itself (exec) keeps its pid and counts from zero
 /// again: both halves count. The second shows by having less than the first.
@@ -302,7 +353,7 @@ fn includes(later: &Counters, earlier: &Counters) -> bool {
 fn settle_meta(files: &mut [File]) {
     let counted: Vec<Identity> = files
         .iter()
-        .filter(|file| file.format == Format::Covcounters && file.fate == Fate::Merged)
+        .filter(|file| holds_counters(file) && file.fate == Fate::Merged)
         .filter_map(|file| file.identity.clone())
         .collect();
     for file in files {
@@ -312,6 +363,7 @@ fn settle_meta(files: &mut [File]) {
             .is_none_or(|identity| !counted.contains(identity));
         if file.format == Format::Covmeta && file.fate == Fate::Merged && alone {
             file.fate = Fate::Empty;
+            file.cause = Some(Cause::MetaWithoutCounters);
             file.reason =
                 "no counters came with it: the process was stopped before it wrote them".to_owned();
         }
@@ -320,22 +372,34 @@ fn settle_meta(files: &mut [File]) {
 
 /// A snapshot that was being written when the process was killed is no loss:
 /// the one before it is whole.
-fn settle_leftovers(files: &mut [File], dir: &str) {
-    let is_counted = |file: &File| file.format == Format::Covcounters && file.fate == Fate::Merged;
+///
+/// Nor is what a process was writing at its end, if its counters are mapped.
+fn settle_leftovers(files: &mut [File], dir: &str, mapped: &BTreeMap<(u64, u64), String>) {
+    let is_counted = |file: &File| holds_counters(file) && file.fate == Fate::Merged;
     if !files.iter().any(is_counted) {
         return;
     }
     for file in files {
-        if is_live(&file.path, dir) && Name::parse(base(&file.path)) == Some(Name::Leftover) {
-            file.fate = Fate::Superseded;
+        let name = base(&file.path);
+        if Name::parse(name) != Some(Name::Leftover) {
+            continue;
+        }
+        let whole = name.strip_prefix("tmp.").and_then(Name::parse);
+        if let Some(Name::Counters { pid, nanos, .. }) = whole
+            && let Some(mapped) = mapped.get(&(pid, nanos))
+        {
+            (file.fate, file.cause) = (Fate::Superseded, None);
+            file.reason = format!("{mapped} has all its counters");
+        } else if is_live(&file.path, dir) {
+            (file.fate, file.cause) = (Fate::Superseded, None);
             "the process was stopped while it wrote it; the one before counts"
                 .clone_into(&mut file.reason);
         }
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn holds_counters(file: &File) -> bool {
+    matches!(file.format, Format::Covcounters | Format::Covlive)
 }
 
 #[cfg(test)]
@@ -353,6 +417,7 @@ mod tests {
             sha256: String::new(),
             identity: None,
             fate: Fate::Merged,
+            cause: None,
             reason: String::new(),
         };
         let mut files: Vec<File> = (0..snapshots.len()).map(file).collect();

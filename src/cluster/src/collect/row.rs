@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use podcov_profile::Identity;
-use podcov_profile::ledger::{Ended, Fate, Finding, Incarnation};
+use podcov_profile::ledger::{Cause, Ended, Fate, Finding, Incarnation, Verdict, fate_of};
 
-use super::judge::{Judge, Judged};
+use super::judge::{ExitRecord, Judge, Judged};
 use super::reconcile::{Expected, Life, assign, expected, parse, time_of_name};
 use super::walk::Dir;
 use super::{Error, Gather, Recorded, finding};
@@ -13,6 +13,10 @@ use crate::watch::observed::{Container, Pod, Start};
 
 /// What the launcher writes when it cannot write evidence.
 const NO_EVIDENCE: &str = "podcov-launcher: no evidence:";
+/// The same, of its record of the end.
+const NO_EXIT_RECORD: &str = "podcov-launcher: no exit record:";
+/// What it writes when it cannot start the program.
+const NOT_STARTED: &str = "podcov-launcher: cannot start";
 
 /// Which container of which pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,9 +67,10 @@ impl Rows<'_> {
         &mut self,
         pod: &Pod,
         container: &Container,
-        mut dirs: Vec<Recorded>,
+        mut dirs: Vec<Recorded<'_>>,
     ) -> Result<(), Error> {
         let place = Place::observed(pod, container);
+        let first = self.rows.len();
         self.tell_what_never_ran(&place, pod, container);
         let unseen = container.unseen();
         if !unseen.is_empty() {
@@ -101,11 +106,16 @@ impl Rows<'_> {
                 self.missing(&place, pod, container, start);
             }
         }
+        know_by_others(&mut self.rows[first..]);
         Ok(())
     }
 
     /// Folders of a container that the watch does not know.
-    pub(crate) fn unobserved(&mut self, place: &Place, dirs: Vec<Recorded>) -> Result<(), Error> {
+    pub(crate) fn unobserved(
+        &mut self,
+        place: &Place,
+        dirs: Vec<Recorded<'_>>,
+    ) -> Result<(), Error> {
         let observed = self.gather.observed;
         if !place.namespace.starts_with('_') && observed.schema > 0 {
             let pod = format!("{}/{} ({})", place.namespace, place.pod, place.uid);
@@ -143,17 +153,17 @@ impl Rows<'_> {
     fn collected(
         &mut self,
         place: &Place,
-        recorded: Recorded,
+        recorded: Recorded<'_>,
         observed: Option<(&Pod, &Container)>,
         start: Option<Expected<'_>>,
     ) -> Result<(), Error> {
-        let Judged {
-            fate,
-            reason,
-            files,
-        } = self
-            .judge
-            .judge(&recorded.dir, &recorded.start, self.findings)?;
+        let Judged { files, interval_ms } = self.judge.judge(
+            &recorded.dir,
+            &recorded.start,
+            recorded.before,
+            self.findings,
+        )?;
+        let verdict = fate_of(&files, interval_ms);
         let said = recorded.start.identity.as_deref();
         let said = said.and_then(|text| text.parse::<Identity>().ok());
         let merged = files.iter().find(|file| file.fate == Fate::Merged);
@@ -169,7 +179,18 @@ impl Rows<'_> {
             let text = format!("{} still ran when its evidence was read", place.label());
             self.tell("still-running", text);
         }
-        let reason = explain(fate, reason, &ended, recorded.has_record);
+        if let (Some(exit), Some(seen)) = (&recorded.exit, seen) {
+            let is_gone = observed.is_none_or(|(pod, _)| pod.gone);
+            if let Some(text) = contradiction(exit, seen, is_gone) {
+                let text = format!("{}: {text}", recorded.dir.path);
+                self.tell("contradiction", text);
+            }
+        }
+        let said = match (observed, &start) {
+            (Some((pod, container)), Some(start)) => self.said(pod, container, start),
+            _ => vec![],
+        };
+        let verdict = explain(verdict, &recorded, seen, &ended, &said);
         let exit_end = recorded.exit.as_ref().and_then(|exit| exit.end.clone());
         let name_time = || time_of_name(&recorded.dir.id).map(|time| time.to_string());
         let seen_start = || seen.and_then(|seen| seen.started.clone());
@@ -190,8 +211,10 @@ impl Rows<'_> {
             end: exit_end.or_else(|| seen.and_then(|seen| seen.finished.clone())),
             phase: recorded.start.phase.clone().filter(|name| !name.is_empty()),
             ended,
-            fate,
-            reason,
+            interval_ms,
+            fate: verdict.fate,
+            cause: verdict.cause,
+            reason: verdict.reason,
             files,
             id: Some(recorded.dir.id),
         });
@@ -206,6 +229,7 @@ impl Rows<'_> {
             ended.reason.clone_from(&seen.reason);
         }
         ended.reason = pod.reason.clone().or(ended.reason);
+        let (cause, reason) = self.why_missing(pod, container, start);
         self.rows.push(Incarnation {
             component: container.component.clone(),
             namespace: place.namespace.clone(),
@@ -219,23 +243,34 @@ impl Rows<'_> {
             end: seen.and_then(|seen| seen.finished.clone()),
             phase: None,
             ended,
+            interval_ms: None,
             fate: Fate::Missing,
-            reason: self.why_missing(pod, container, start),
+            cause: Some(cause),
+            reason,
             files: vec![],
         });
     }
 
-    fn why_missing(&self, pod: &Pod, container: &Container, start: &Expected<'_>) -> String {
-        let message = start.seen.and_then(|seen| seen.message.as_deref());
-        if let Some(why) = message.and_then(no_evidence) {
-            return format!("the launcher could not write evidence: {why}");
+    /// Where the launcher may have said something of this start.
+    fn said(&self, pod: &Pod, container: &Container, start: &Expected<'_>) -> Vec<String> {
+        let message = start.seen.and_then(|seen| seen.message.clone());
+        let logs = self.gather.logs;
+        let log = || logs.and_then(|dir| logs::find(dir, pod, container, start.number));
+        message.into_iter().chain(log()).collect()
+    }
+
+    fn why_missing(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        start: &Expected<'_>,
+    ) -> (Cause, String) {
+        if let Some(why) = &container.not_injected {
+            return (Cause::NotInjected, format!("not injected: {why}"));
         }
-        let log = self
-            .gather
-            .logs
-            .and_then(|dir| logs::find(dir, pod, container, start.number));
-        if let Some(why) = log.as_deref().and_then(no_evidence) {
-            return format!("the launcher could not write evidence: {why}");
+        let said = self.said(pod, container, start);
+        if let Some(why) = word(&said, NO_EVIDENCE) {
+            return not_writable(why);
         }
         let bundles = self.gather.bundles.iter();
         let mut own = bundles.filter(|bundle| bundle.component == container.component);
@@ -243,18 +278,25 @@ impl Rows<'_> {
             .find_map(|bundle| bundle.image.as_ref())
             .map(|image| &image.reference);
         if let Some(measured) = measured.filter(|measured| **measured != container.image) {
-            return format!(
+            let reason = format!(
                 "the launcher never ran: the pod has image {}, the measured one is {measured}",
                 container.image
             );
+            return (Cause::OtherImage, reason);
         }
-        "the launcher never ran (image without it?), or the profile volume was not mounted"
-            .to_owned()
+        if start.seen.is_none() {
+            let reason = "only the restart count tells of this start: the watch did not see it, \
+                          and nothing of it is on the profile volume";
+            return (Cause::UnseenStart, reason.to_owned());
+        }
+        let reason = "the launcher never ran (image without it?), or the profile volume was not \
+                      mounted";
+        (Cause::NoLauncher, reason.to_owned())
     }
 
     fn component(
         &self,
-        recorded: &Recorded,
+        recorded: &Recorded<'_>,
         observed: Option<(&Pod, &Container)>,
         identity: Option<&Identity>,
     ) -> String {
@@ -271,11 +313,11 @@ impl Rows<'_> {
     }
 }
 
-fn time(recorded: &Recorded) -> Option<Timestamp> {
+fn time(recorded: &Recorded<'_>) -> Option<Timestamp> {
     parse(recorded.start.start.as_deref()).or_else(|| time_of_name(&recorded.dir.id))
 }
 
-fn life(recorded: &Recorded) -> Life {
+fn life(recorded: &Recorded<'_>) -> Life {
     let exit = recorded.exit.as_ref();
     Life {
         start: time(recorded),
@@ -283,7 +325,7 @@ fn life(recorded: &Recorded) -> Life {
     }
 }
 
-fn ended(recorded: &Recorded, pod: Option<&Pod>, seen: Option<&Start>) -> Ended {
+fn ended(recorded: &Recorded<'_>, pod: Option<&Pod>, seen: Option<&Start>) -> Ended {
     let (code, signal) = match (&recorded.exit, seen) {
         (Some(exit), _) => (exit.code, exit.signal),
         (None, Some(seen)) => status(seen),
@@ -307,21 +349,109 @@ fn status(start: &Start) -> (Option<i32>, Option<i32>) {
     }
 }
 
-fn explain(fate: Fate, reason: String, ended: &Ended, has_record: bool) -> String {
-    if fate != Fate::Empty {
-        return reason;
+/// What the launcher and the cluster say of one end, where they differ.
+fn contradiction(exit: &ExitRecord, seen: &Start, is_gone: bool) -> Option<String> {
+    // As process 1 the launcher ends with 128 and the number of the signal.
+    let plain = |code: Option<i32>, signal: Option<i32>| signal.map(|n| 128 + n).or(code);
+    let by_launcher = plain(exit.code, exit.signal)?;
+    let launcher = match (exit.signal, exit.code) {
+        (Some(signal), _) => format!("signal {signal}"),
+        _ => format!("exit status {by_launcher}"),
+    };
+    if !seen.ended {
+        // One that was removed at once is never seen to end.
+        return (!is_gone).then(|| {
+            format!("the launcher says that it ended by {launcher}, the cluster that it runs")
+        });
+    }
+    let by_cluster = plain(seen.code, seen.signal)?;
+    let why = seen.reason.as_deref().map(|why| format!(" ({why})"));
+    (by_launcher != by_cluster).then(|| {
+        format!(
+            "the launcher says that it ended by {launcher}, the cluster by exit status \
+             {by_cluster}{}",
+            why.unwrap_or_default()
+        )
+    })
+}
+
+/// Adds to a loss what launcher and cluster know of it.
+fn explain(
+    verdict: Verdict,
+    recorded: &Recorded<'_>,
+    seen: Option<&Start>,
+    ended: &Ended,
+    said: &[String],
+) -> Verdict {
+    if verdict.fate != Fate::Empty {
+        return verdict;
+    }
+    let is_without_files = verdict.cause == Some(Cause::NoFile);
+    let because = |cause, reason| Verdict {
+        fate: verdict.fate,
+        cause: Some(cause),
+        reason,
+    };
+    if let Some(why) = word(said, NO_EVIDENCE) {
+        let (cause, reason) = not_writable(why);
+        return because(cause, reason);
+    }
+    if let Some(why) = word(said, NOT_STARTED).filter(|_| is_without_files) {
+        let reason = format!("the program could not be started: {why}");
+        return because(Cause::NeverStarted, reason);
     }
     let how = match (&ended.reason, ended.signal) {
         (Some(word), Some(signal)) if word != "Error" => format!("; {word}, signal {signal}"),
         (_, Some(signal)) => format!("; it was ended by signal {signal}"),
-        _ if !has_record => "; the launcher was stopped before it wrote its record".to_owned(),
+        _ if !recorded.has_record => {
+            "; the launcher was stopped before it wrote its record".to_owned()
+        }
         _ => String::new(),
     };
-    reason + &how
+    if recorded.exit.is_none() && seen.is_some_and(|seen| seen.ended) {
+        let why = match word(said, NO_EXIT_RECORD) {
+            Some(why) => format!("the launcher could not write its exit record: {why}"),
+            None => "the cluster says that it ended, and the launcher had no time to: all of the \
+                     container was killed, or its node stopped"
+                .to_owned(),
+        };
+        let reason = format!("{}{how}; {why}", verdict.reason);
+        let cause = match is_without_files {
+            true => Cause::NoExitRecord,
+            false => verdict.cause.unwrap_or(Cause::NoExitRecord),
+        };
+        return because(cause, reason);
+    }
+    Verdict {
+        reason: verdict.reason + &how,
+        ..verdict
+    }
 }
 
-/// The launcher's reason in a text, if it is there.
-fn no_evidence(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once(NO_EVIDENCE)?;
-    rest.lines().next().map(str::trim)
+/// Starts of one container run one program: what the launcher said of some is
+/// known of those of which nothing is there.
+fn know_by_others(rows: &mut [Incarnation]) {
+    let mut known = rows.iter().filter_map(|row| row.identity.clone());
+    let Some(one) = known.next() else { return };
+    if known.any(|other| other != one) {
+        return;
+    }
+    for row in rows.iter_mut().filter(|row| row.fate == Fate::Missing) {
+        let is_same = row.cause != Some(Cause::OtherImage);
+        row.identity = is_same.then(|| one.clone());
+    }
+}
+
+fn not_writable(why: &str) -> (Cause, String) {
+    let reason = format!("the launcher could not write evidence: {why}");
+    (Cause::VolumeNotWritable, reason)
+}
+
+/// What the launcher said behind these words, if it did.
+fn word<'s>(said: &'s [String], words: &str) -> Option<&'s str> {
+    let after = |text: &'s String| {
+        let (_, rest) = text.split_once(words)?;
+        rest.lines().next().map(str::trim)
+    };
+    said.iter().find_map(after)
 }

@@ -55,13 +55,16 @@ struct Process {
     dir: String,
     hash: String,
     pid: u64,
+    /// When it began to keep its counters in a file that is mapped over them.
+    /// One that replaced itself (exec) kept its process id and has another.
+    mapped_since: Option<u64>,
 }
 
 /// The newest of the files in which a Go process has all its counts.
 struct Newest {
     path: String,
-    /// Live counters are newer than any file that it wrote.
-    age: (bool, u64),
+    /// When it was written.
+    nanos: u64,
     counts: Counts,
     torn: bool,
     units: u32,
@@ -214,12 +217,22 @@ impl Snapshots {
             };
             let is_older = newest
                 .get(&process)
-                .is_some_and(|other| found.age < other.age);
+                .is_some_and(|other| found.nanos < other.nanos);
             if !is_older {
                 newest.insert(process, found);
             }
         }
+        // The mapped file of a process has all that it wrote otherwise.
+        let mapped: BTreeSet<(String, u64)> = newest
+            .keys()
+            .filter(|process| process.mapped_since.is_some())
+            .map(|process| (process.hash.clone(), process.pid))
+            .collect();
         for (process, found) in newest {
+            let has_mapped = mapped.contains(&(process.hash.clone(), process.pid));
+            if has_mapped && process.mapped_since.is_none() {
+                continue;
+            }
             let known = self.go.entry(process.clone()).or_default();
             let mut now = found.counts;
             if found.torn {
@@ -243,26 +256,32 @@ impl Snapshots {
         }
     }
 
+    /// `None` of what cannot be read, or is of a process whose packages are not
+    /// all there: it is read the next time.
     fn read_counters(&mut self, dir: &Dir, path: &str, name: &Name) -> Option<(Process, Newest)> {
-        let (pid, age) = match name {
-            Name::Counters { pid, nanos, .. } => (*pid, (false, *nanos)),
-            Name::Live { pid, nanos } => (*pid, (true, *nanos)),
+        let (pid, nanos, is_mapped) = match name {
+            Name::Counters { pid, nanos, .. } => (*pid, *nanos, false),
+            Name::Live { pid, nanos } => (*pid, *nanos, true),
             Name::Meta { .. } | Name::Leftover => return None,
         };
         let bytes = self.root.read(path, &self.limits).ok()?;
-        let hash = match name {
-            Name::Live { .. } => Live::parse(&bytes).ok()?.hash,
-            _ => CounterFile::parse(&bytes).ok()?.hash,
+        let live = match is_mapped {
+            true => Some(Live::parse(&bytes).ok()?),
+            false => None,
+        };
+        let hash = match &live {
+            Some(live) => live.hash.clone()?,
+            None => CounterFile::parse(&bytes).ok()?.hash,
         };
         let mut sum = Sum::new(self.meta(dir, &hash)?);
-        let added = match name {
-            Name::Live { .. } => sum.add_live(&Live::parse(&bytes).ok()?).ok()?,
-            _ => sum.add(&bytes).ok()?,
+        let added = match &live {
+            Some(live) => sum.add_live(live).ok()?,
+            None => sum.add(&bytes).ok()?,
         };
         let counts = sum.reached().map(|(unit, count)| (unit, u64::from(count)));
         let newest = Newest {
             path: path.to_owned(),
-            age,
+            nanos,
             counts: counts.collect(),
             torn: added.torn > 0,
             units: u32::try_from(sum.counts().len()).unwrap_or(u32::MAX),
@@ -271,6 +290,7 @@ impl Snapshots {
             dir: dir.path.clone(),
             hash,
             pid,
+            mapped_since: is_mapped.then_some(nanos),
         };
         Some((process, newest))
     }

@@ -9,7 +9,7 @@ use podcov_cluster::collect::{Gather, Limits, collect};
 use podcov_cluster::watch::observed::{Container, Observed, Pod, SCHEMA, Start};
 use podcov_process::{Cancel, Silent};
 use podcov_profile::bundle::{self, Binary, Bundle, Image, Mode, Sources};
-use podcov_profile::ledger::{Fate, File, Incarnation, Ledger};
+use podcov_profile::ledger::{Cause, Fate, File, Incarnation, Ledger};
 use podcov_profile::names::{Kind, Language};
 use podcov_profile::{Identity, classify};
 use serde_json::json;
@@ -58,6 +58,7 @@ fn bundle(component: &str, language: Language, identity: Identity) -> Bundle {
             sha256: String::new(),
             arch: "x86_64".into(),
             mode: Mode::Continuous,
+            interval_ms: None,
         }],
         toolchain: String::new(),
         llvm_major: None,
@@ -97,6 +98,7 @@ pub struct Scenario {
     dir: Option<PathBuf>,
     is_seen: bool,
     limits: Limits,
+    earlier: Option<Ledger>,
 }
 
 pub fn scenario() -> Scenario {
@@ -116,6 +118,7 @@ pub fn scenario() -> Scenario {
         dir: None,
         is_seen: true,
         limits: Limits::default(),
+        earlier: None,
     }
 }
 
@@ -287,12 +290,18 @@ impl Scenario {
     }
 
     /// It ends by itself, and the launcher says so.
-    pub fn exits(mut self, code: i32) -> Self {
+    pub fn exits(self, code: i32) -> Self {
+        let this = self.records_exit(json!({"code": code}));
+        this.ends(code, if code == 0 { "Completed" } else { "Error" })
+    }
+
+    /// The launcher's record of the end.
+    pub fn records_exit(mut self, how: serde_json::Value) -> Self {
         self.clock += 5;
-        let end = self.now();
-        let record = json!({"schema": 1, "code": code, "signal": null, "end": end});
+        let (code, signal) = (&how["code"], &how["signal"]);
+        let record = json!({"schema": 1, "code": code, "signal": signal, "end": self.now()});
         fs::write(self.folder().join("exit.json"), record.to_string()).unwrap();
-        self.ends(code, if code == 0 { "Completed" } else { "Error" })
+        self
     }
 
     /// The whole container is killed; nothing can say so but the cluster.
@@ -301,7 +310,8 @@ impl Scenario {
         self.ends(137, reason)
     }
 
-    fn ends(mut self, code: i32, reason: &str) -> Self {
+    /// What the cluster says of its end.
+    pub fn ends(mut self, code: i32, reason: &str) -> Self {
         let now = self.now();
         let start = self.last_start();
         (start.ended, start.code) = (true, Some(code));
@@ -340,28 +350,31 @@ impl Scenario {
         self
     }
 
+    /// It is collected once, and something happens to the folder of the last
+    /// start, or to all that is above it.
+    pub fn collected_before(self, act: impl FnOnce(&Path)) -> Self {
+        let mut this = self.forget_unseen();
+        this.is_seen = true;
+        this.earlier = Some(collect_once(&this, None));
+        act(&this.folder());
+        this
+    }
+
     pub fn collect(self) -> Collected {
         let this = self.forget_unseen();
-        let quarantine = this.temp.path().join("quarantine");
-        let evidence = this.evidence();
-        let bundles = bundles();
-        let gather = Gather {
-            run: RUN,
-            evidence: &evidence,
-            quarantine: &quarantine,
-            logs: None,
-            bundles: &bundles,
-            observed: &this.observed,
-            limits: this.limits.clone(),
-            progress: &Silent,
-            cancel: &Cancel::new(),
-        };
+        let (quarantine, evidence) = (this.quarantine(), this.evidence());
         let before = snapshot(&evidence);
-        let ledger = collect(&gather).unwrap();
+        let earlier = this.earlier.as_ref();
+        let ledger = collect_once(&this, earlier);
         assert_eq!(
-            collect(&gather).unwrap(),
+            collect_once(&this, earlier),
             ledger,
             "twice the same input, another account"
+        );
+        assert_eq!(
+            collect_once(&this, Some(&ledger)),
+            ledger,
+            "collected again, another account"
         );
         assert_eq!(snapshot(&evidence), before, "evidence was changed");
         let collected = Collected {
@@ -373,6 +386,26 @@ impl Scenario {
         collected.check_sums();
         collected
     }
+
+    fn quarantine(&self) -> PathBuf {
+        self.temp.path().join("quarantine")
+    }
+}
+
+fn collect_once(scenario: &Scenario, earlier: Option<&Ledger>) -> Ledger {
+    collect(&Gather {
+        run: RUN,
+        evidence: &scenario.evidence(),
+        quarantine: &scenario.quarantine(),
+        logs: None,
+        bundles: &bundles(),
+        observed: &scenario.observed,
+        earlier,
+        limits: scenario.limits.clone(),
+        progress: &Silent,
+        cancel: &Cancel::new(),
+    })
+    .unwrap()
 }
 
 /// Every file below a folder and its bytes; links and pipes by name alone.
@@ -404,6 +437,7 @@ impl Collected {
     /// once.
     fn check_sums(&self) {
         let counted = self.ledger.incarnations.iter().flat_map(|row| &row.files);
+        let counted = counted.filter(|file| file.cause != Some(Cause::Removed));
         let mut counted: Vec<&str> = counted.map(|file| file.path.as_str()).collect();
         counted.sort_unstable();
         let folders: Vec<PathBuf> = self.ledger.incarnations.iter().filter_map(folder).collect();
@@ -441,6 +475,15 @@ impl Collected {
     #[track_caller]
     pub fn expect_file(self, name: &str, fate: Fate) -> Self {
         assert_eq!(self.file(name).fate, fate, "{:#?}", self.file(name));
+        self
+    }
+
+    /// The cause of an incarnation's loss.
+    #[track_caller]
+    pub fn expect_cause(self, row: usize, cause: Cause) -> Self {
+        let row = &self.ledger.incarnations[row];
+        assert_eq!(row.cause, Some(cause), "{row:#?}");
+        assert!(!row.reason.is_empty(), "{row:#?}");
         self
     }
 

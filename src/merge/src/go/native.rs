@@ -1,7 +1,6 @@
 //! podcov's own engine: counters are added up without any tool.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use podcov_profile::go::files::Name;
 use podcov_profile::go::report::Report;
@@ -46,13 +45,7 @@ pub(super) fn add_up<'m, 'c, 'p: 'c>(
         let Some(sum) = sums.get_mut(one.counters.hash.as_str()) else {
             continue;
         };
-        let path = &one.piece.path;
-        let bytes = fs::read(path).map_err(Error::io("read", path))?;
-        // It was read and held against the meta-data before.
-        sum.add(&bytes).map_err(|error| Error::Program {
-            path: path.clone(),
-            what: error.to_string(),
-        })?;
+        one.add_to(sum)?;
     }
     Ok(sums)
 }

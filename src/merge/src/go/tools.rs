@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use podcov_process::{Error as RunError, Run};
 use podcov_profile::go::files::Name;
 use podcov_profile::go::text::Profile;
-use podcov_profile::ledger::Fate;
 
 use super::{Counted, MERGE, Metas, TEXTFMT, stage};
 use crate::evidence::refuse;
@@ -31,13 +30,7 @@ pub(super) fn merge(
         }
         for (path, reason) in &bad {
             if let Some(bad) = counted.iter().find(|c| c.piece.path == *path) {
-                refuse(
-                    work.ledger,
-                    work.quarantine,
-                    bad.piece,
-                    Fate::Rejected,
-                    reason,
-                )?;
+                refuse(work.ledger, work.quarantine, bad.piece, reason)?;
             }
         }
         counted.retain(|c| !bad.iter().any(|(path, _)| c.piece.path == *path));

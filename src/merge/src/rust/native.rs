@@ -10,7 +10,7 @@ use std::io;
 
 use object::read::ReadCache;
 use podcov_profile::bundle::mapping_path;
-use podcov_profile::ledger::{Fate, Format};
+use podcov_profile::ledger::Format;
 use podcov_profile::llvm::coverage::{Coverage, Evidence, Options};
 use podcov_profile::llvm::indexed;
 use podcov_profile::llvm::mapping::{Mapping, Paths};
@@ -95,7 +95,7 @@ pub(super) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Merged, Error>
         work.cancel.check()?;
         let mut sum = Total::default();
         for piece in pieces {
-            let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
+            let bytes = piece.read()?;
             // It was added before, so it fits.
             let _ = sum.add(&bytes, piece.format, &limits);
         }
@@ -144,11 +144,11 @@ fn add_up<'b>(
     let mut good = Vec::new();
     for piece in &build.pieces {
         work.cancel.check()?;
-        let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
+        let bytes = piece.read()?;
         match total.add(&bytes, piece.format, limits) {
             Ok(()) => good.push(piece),
             Err(reason) => {
-                refuse(work.ledger, work.quarantine, piece, Fate::Rejected, &reason)?;
+                refuse(work.ledger, work.quarantine, piece, &reason)?;
             }
         }
     }

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use podcov_process::{Error as RunError, Run};
 use podcov_profile::go::lines::lines_within;
-use podcov_profile::ledger::Fate;
 use podcov_profile::llvm::demangle::{common_name, crate_of, demangle};
 use podcov_profile::llvm::export::{Export, groups, lines};
 use podcov_profile::model::{File, Function, Metrics};
@@ -83,7 +82,7 @@ fn merge_profiles(work: &mut Work<'_>, llvm: &Llvm, pieces: &[Piece]) -> Result<
         let mut bad = Vec::new();
         find_bad(work, llvm, &every, error, &mut bad)?;
         for (piece, reason) in &bad {
-            refuse(work.ledger, work.quarantine, piece, Fate::Rejected, reason)?;
+            refuse(work.ledger, work.quarantine, piece, reason)?;
         }
         good.retain(|piece| !bad.iter().any(|(bad, _)| bad.path == piece.path));
         if good.is_empty() {

@@ -128,6 +128,7 @@ impl TestRun {
             sha256: sha256(&fs::read(program).unwrap()),
             arch: "x86_64".to_owned(),
             mode: Mode::Continuous,
+            interval_ms: None,
         };
         let root = self.path(name);
         if let Some((bundle, _)) = self
@@ -173,7 +174,9 @@ impl TestRun {
             start: None,
             end: None,
             ended: Ended::default(),
+            interval_ms: None,
             fate: Fate::Collected,
+            cause: None,
             reason: String::new(),
             files: vec![],
         });
@@ -219,6 +222,7 @@ impl TestRun {
                     sha256: sha256(&bytes),
                     identity: it.identities.into_iter().next(),
                     fate,
+                    cause: it.problem.as_ref().map(Problem::cause),
                     reason: it
                         .problem
                         .map(|problem| problem.to_string())

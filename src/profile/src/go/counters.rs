@@ -214,6 +214,23 @@ impl<'a> CounterFile<'a> {
         self.pour(&mut One(Vec::new(), visit))
     }
 
+    /// The same file with every command line blotted out: of the strings only
+    /// the names of what they stand for, the number of arguments, the operating
+    /// system and the architecture stay; the others keep their length alone.
+    ///
+    /// # Errors
+    /// Where the file does not hold what it claims.
+    pub fn without_command_lines(&self) -> Result<Vec<u8>, ParseError> {
+        let mut bytes = self.bytes.to_vec();
+        self.visit(|item| {
+            if let Item::Segment(segment) = item {
+                segment.blot_out(self.bytes, &mut bytes)?;
+            }
+            Ok::<(), ParseError>(())
+        })?;
+        Ok(bytes)
+    }
+
     /// Gives all counters to `sink`.
     pub(crate) fn pour<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
         match self.flavour {
@@ -354,6 +371,27 @@ impl<'a> Segment<'a> {
             visit(key, name, value);
         }
         Ok(count)
+    }
+
+    /// Overwrites, in a copy of the file, the strings that are neither names
+    /// nor known to be harmless.
+    fn blot_out(&self, file: &[u8], copy: &mut [u8]) -> Result<(), ParseError> {
+        let table = StringTable::read(self.strings)?;
+        let mut kept: Vec<*const u8> = Vec::new();
+        self.each_pair(&table, |_, key, value| {
+            kept.push(key.as_ptr());
+            if matches!(key, b"GOOS" | b"GOARCH" | b"argc") {
+                kept.push(value.as_ptr());
+            }
+        })?;
+        for index in 0..table.places.len() as u64 {
+            let text = table.get(index).unwrap_or_default();
+            if !kept.contains(&text.as_ptr()) {
+                let at = text.as_ptr() as usize - file.as_ptr() as usize;
+                copy[at..at + text.len()].fill(b'x');
+            }
+        }
+        Ok(())
     }
 
     /// The command line of the process, program first. It may hold passwords.

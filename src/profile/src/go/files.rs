@@ -78,7 +78,10 @@ impl Name {
                 .then(|| text.parse().ok())
                 .flatten()
         };
-        if name.starts_with("tmp.covmeta.") || name.starts_with("tmp.covcounters.") {
+        if ["tmp.covmeta.", "tmp.covcounters.", "tmp.covlive."]
+            .iter()
+            .any(|start| name.starts_with(start))
+        {
             return Some(Name::Leftover);
         }
         let parts: Vec<&str> = name.split('.').collect();
@@ -144,9 +147,7 @@ impl Part {
     /// What bytes are, by their header alone.
     pub fn of(bytes: &[u8]) -> Option<Part> {
         if is_live(bytes) {
-            return Live::parse(bytes)
-                .ok()
-                .map(|live| Part::Counters(live.hash));
+            return Live::parse(bytes).ok()?.hash.map(Part::Counters);
         }
         if is_meta(bytes) {
             let hash = bytes.get(24..40)?;

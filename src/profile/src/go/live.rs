@@ -5,38 +5,48 @@
 //! each module of it) and writes them when it ends. A program that podcov
 //! builds maps the pages of that block to a file instead, so that the counts
 //! are in the file at every moment, and stay there after SIGKILL. The file is
-//! called `covlive.<pid>.<nanoseconds>` and can be read while it grows. Its
-//! writer makes it in this order:
+//! called `covlive.<pid>.<nanoseconds>`, of the start of the process, and can
+//! be read while it grows. Its writer makes it in this order:
 //!
-//! 1. as soon as the program starts: header of zeros, behind it the pages, and
-//!    the mapping; this is before the packages of the program are there, which
-//!    give the hash and the package ids;
-//! 2. when all packages are there (where Go writes `covmeta`): the header, by
-//!    one write. A file whose header is still zeros is of a process that was
-//!    stopped before; nothing of it can be told apart.
+//! 1. before anything of the program runs: header and pages, by one call, under
+//!    a name that begins with `tmp.`; then its name, then the mapping. Go's
+//!    build id tells the build: the meta-data are known only later;
+//! 2. when all packages are there (where Go writes `covmeta`): the second part,
+//!    at its own place. A file without one is of a process that was stopped, or
+//!    ended, while its packages were initialised.
 //!
-//! The header is little endian, whatever the machine:
+//! Both are little endian, whatever the machine:
 //!
 //! | offset | size | field | checked |
 //! |---|---|---|---|
 //! | 0 | 8 | magic `00 "pcvlive"` | equal |
 //! | 8 | 4 | version | 1 |
 //! | 12 | 4 | length of the header, up to the end of its checksum | within the file |
-//! | 16 | 16 | hash of the meta-data | by whoever adds them |
-//! | 32 | 1 | byte order of counters: 0 little, 1 big | 0, 1 |
-//! | 33 | 1 | mode: 1 set, 2 count, 3 atomic | 1 to 3 |
-//! | 34 | 2 | zero | |
-//! | 36 | 4 | size of a page | a power of two, 4 KiB to 16 MiB |
-//! | 40 | 8 | process id, in its container | |
-//! | 48 | 8 | start of the process, in nanoseconds since 1970; with the process id it names the process | |
-//! | 56 | 4 | number of blocks `b` | fits |
-//! | 60 | 4 | number of package ids `i` | fits |
-//! | 64 | 4 | length of the Go version `v` | fits |
-//! | 68 | 4 | zero | |
-//! | 72 | 24 b | each block: address u64, words of four bytes u64, offset of its first page in this file u64 | pages within the file, not over the header or each other |
-//! | | 8 i | each package id: the id i32, below zero, and the index of the package u32 | |
+//! | 16 | 4 | offset of the second part | behind the header, within the file |
+//! | 20 | 4 | size of a page | a power of two, 4 KiB to 16 MiB |
+//! | 24 | 8 | process id, in its container | |
+//! | 32 | 8 | start of the process, in nanoseconds since 1970; with the process id it names the process | |
+//! | 40 | 4 | byte order of counters: 0 little, 1 big | 0, 1 |
+//! | 44 | 4 | number of blocks `b` | fits |
+//! | 48 | 4 | length of the Go version `v` | fits |
+//! | 52 | 4 | length of the build id `i` | fits |
+//! | 56 | 8 | zero | |
+//! | 64 | 24 b | each block: address u64, words of four bytes u64, offset of its first page in this file u64 | pages within the file, not over the header or each other |
 //! | | v | Go version, such as `go1.26.8` | UTF-8 |
+//! | | i | Go's build id, as in the note of the ELF file | |
 //! | | 8 | FNV-1a of all bytes before, 64 bits | equal |
+//!
+//! The second part:
+//!
+//! | offset | size | field | checked |
+//! |---|---|---|---|
+//! | 0 | 8 | magic `00 "pcvmeta"` | equal, or there is none |
+//! | 8 | 4 | its length, up to the end of its checksum | before the first page |
+//! | 12 | 4 | number of package ids `n` | fits |
+//! | 16 | 16 | hash of the meta-data | by whoever adds them |
+//! | 32 | 8 | mode: 1 set, 2 count, 3 atomic | 1 to 3 |
+//! | 40 | 8 n | each package id: the id i32, below zero, and the index of the package u32 | |
+//! | | 8 | FNV-1a of all its bytes before, 64 bits | equal, or it counts as none |
 //!
 //! A block begins at its address modulo the size of a page behind its offset;
 //! what the first and the last page hold beside it is no business of ours. In
@@ -46,7 +56,7 @@
 //! package id above zero is the index of the package plus one. Packages that
 //! run before they are initialised (`runtime` and what it needs, see
 //! `internal/coverage/pkid.go`) have ids below zero, known only to the process,
-//! which is why the header lists them (`rtcov.Meta.PkgMap`).
+//! which is why the second part lists them (`rtcov.Meta.PkgMap`).
 //!
 //! A function that first runs while its words are read can be seen half
 //! written. Such a place is told by the meta-data: no function has that index,
@@ -70,6 +80,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use sha2::{Digest, Sha256};
+
+use crate::Identity;
 use crate::bytes::{Endian, Reader, hex};
 use crate::error::{Kind, ParseError};
 use crate::go::counters::{Entry, Head, Sink};
@@ -79,6 +92,7 @@ use crate::go::meta::{Meta, Misfit, Mode};
 const MAGIC: [u8; 8] = *b"\0pcvlive";
 const VERSION: u32 = 1;
 const CHECKSUM: usize = 8;
+const SECOND: [u8; 8] = *b"\0pcvmeta";
 const BLOCK: u64 = 24;
 const ID: u64 = 8;
 const WORD: usize = 4;
@@ -86,10 +100,13 @@ const WORD: usize = 4;
 /// A file of a process that runs or was killed, whose header is sound.
 #[derive(Clone, Debug)]
 pub struct Live<'a> {
-    /// Hash of the meta-data, hex.
-    pub hash: String,
-    /// How the counters count.
-    pub mode: Mode,
+    /// Hash of the meta-data, hex. `None` where the process was stopped while
+    /// its packages were initialised; see [`Live::of`].
+    pub hash: Option<String>,
+    /// How the counters count; known with the hash.
+    pub mode: Option<Mode>,
+    /// Go's build id; empty if the program was linked without one.
+    pub build_id: &'a [u8],
     /// Byte order of the machine.
     pub endian: Endian,
     /// Process id in its container.
@@ -111,6 +128,7 @@ pub struct Block<'a> {
     pub address: u64,
     /// Where it is in the file, in bytes.
     pub offset: u64,
+    first_page: u64,
     bytes: &'a [u8],
 }
 
@@ -132,8 +150,7 @@ impl<'a> Live<'a> {
     /// Reads the header.
     ///
     /// # Errors
-    /// [`Kind::Truncated`] where the process was stopped before it wrote one,
-    /// or writes it right now; else what the bytes are not.
+    /// What the bytes are not.
     pub fn parse(bytes: &'a [u8]) -> Result<Live<'a>, ParseError> {
         if bytes.is_empty() {
             return Err(ParseError::empty(
@@ -141,12 +158,7 @@ impl<'a> Live<'a> {
             ));
         }
         let mut reader = Reader::new(bytes, Endian::Little);
-        let magic = reader.take(8, "the magic")?;
-        if magic == [0; 8] {
-            let what = "no header yet: the process was stopped before its packages were there";
-            return Err(reader.error_of(Kind::Truncated, what));
-        }
-        if magic != MAGIC {
+        if reader.take(8, "the magic")? != MAGIC {
             return Err(reader.error("no magic of a covlive file"));
         }
         let version = reader.u32("the version")?;
@@ -156,64 +168,65 @@ impl<'a> Live<'a> {
         }
         let length = u64::from(reader.u32("the length of the header")?);
         let mut whole = Reader::new(bytes, Endian::Little);
-        let header = whole.take(length, "the header")?;
-        let Some((header, sum)) = header.split_last_chunk::<CHECKSUM>() else {
-            return Err(whole.error("a header without a checksum"));
-        };
-        if fnv64(header) != u64::from_le_bytes(*sum) {
-            let what = "the header does not fit its checksum, or is being written";
-            return Err(whole.error(what));
-        }
+        let header = sealed(whole.take(length, "the header")?)
+            .ok_or_else(|| whole.error("the header does not fit its checksum"))?;
         let mut reader = Reader::new(header, Endian::Little);
         reader.take(16, "the start")?;
-        let live = Self::read_header(bytes, &mut reader).map_err(|error| ParseError {
-            len: bytes.len() as u64,
-            ..error
+        let (mut live, second) = Self::read_header(bytes, &mut reader).map_err(|error| {
+            let len = bytes.len() as u64;
+            ParseError { len, ..error }
         })?;
         if reader.left() > 0 {
-            return Err(reader.error("bytes behind the Go version"));
+            return Err(reader.error("bytes behind the build id"));
         }
-        live.check_blocks(length, &whole)?;
+        let pages = live.check_blocks(length, &whole)?;
+        whole.seek(second, "the second part")?;
+        if second < length || second > pages {
+            return Err(whole.error("a second part that is in the header, or in pages"));
+        }
+        let second = whole.take(pages - second, "the second part")?;
+        // What is not whole is being written, or the process was stopped there.
+        if let Ok(Some(second)) = Second::parse(second) {
+            live.hash = Some(second.hash);
+            live.mode = Some(second.mode);
+            live.ids = second.ids;
+        }
         Ok(live)
     }
 
-    fn read_header(bytes: &'a [u8], reader: &mut Reader<'a>) -> Result<Live<'a>, ParseError> {
-        let hash = hex(reader.take(16, "the hash")?);
-        let endian = match reader.u8("the byte order")? {
-            0 => Endian::Little,
-            1 => Endian::Big,
-            other => return Err(reader.error(format!("byte order {other} is not known"))),
-        };
-        let mode = match reader.u8("the mode")? {
-            1 => Mode::Set,
-            2 => Mode::Count,
-            3 => Mode::Atomic,
-            other => return Err(reader.error(format!("mode {other} is not set, count or atomic"))),
-        };
-        reader.take(2, "padding")?;
+    fn read_header(
+        bytes: &'a [u8],
+        reader: &mut Reader<'a>,
+    ) -> Result<(Live<'a>, u64), ParseError> {
+        let second = u64::from(reader.u32("the offset of the second part")?);
         let page = u64::from(reader.u32("the size of a page")?);
         if !page.is_power_of_two() || !(1 << 12..=1 << 24).contains(&page) {
             return Err(reader.error(format!("pages of {page} bytes")));
         }
         let pid = reader.u64("the process id")?;
         let started = reader.u64("the start of the process")?;
+        let endian = match reader.u32("the byte order")? {
+            0 => Endian::Little,
+            1 => Endian::Big,
+            other => return Err(reader.error(format!("byte order {other} is not known"))),
+        };
         let blocks = u64::from(reader.u32("the number of blocks")?);
-        let ids = u64::from(reader.u32("the number of package ids")?);
         let version = u64::from(reader.u32("the length of the Go version")?);
-        reader.take(4, "padding")?;
+        let build_id = u64::from(reader.u32("the length of the build id")?);
+        reader.take(8, "padding")?;
         let blocks = reader.take(blocks * BLOCK, "the blocks")?;
-        let ids = reader.take(ids * ID, "the package ids")?;
         let go_version = std::str::from_utf8(reader.take(version, "the Go version")?)
             .map_err(|_| reader.error("a Go version that is not UTF-8"))?;
         let mut live = Live {
-            hash,
-            mode,
+            hash: None,
+            mode: None,
+            build_id: reader.take(build_id, "the build id")?,
             endian,
             pid,
             started,
             go_version,
             blocks: Vec::with_capacity(blocks.len() / BLOCK as usize),
-            ids: Vec::with_capacity(ids.len() / ID as usize),
+            ids: Vec::new(),
         };
         let mut blocks = Reader::new(blocks, Endian::Little);
         while blocks.left() > 0 {
@@ -223,28 +236,36 @@ impl<'a> Live<'a> {
             live.blocks
                 .push(read_block(bytes, page, address, words, first_page)?);
         }
-        let mut ids = Reader::new(ids, Endian::Little);
-        while ids.left() > 0 {
-            let id = ids.u32("a package id")? as i32;
-            let index = ids.u32("the index of a package")?;
-            if id >= 0 {
-                return Err(
-                    reader.error(format!("package id {id}, only those below zero are listed"))
-                );
-            }
-            live.ids.push((id, index));
-        }
-        live.ids.sort_unstable();
-        Ok(live)
+        Ok((live, second))
     }
 
-    fn check_blocks(&self, header: u64, reader: &Reader<'_>) -> Result<(), ParseError> {
+    /// What tells the build: the hash of the meta-data, or the build id where
+    /// the process was stopped before there was one.
+    pub fn identity(&self) -> Option<Identity> {
+        match &self.hash {
+            Some(hash) => Some(Identity::Covmeta(hash.clone())),
+            None if self.build_id.is_empty() => None,
+            None => Some(Identity::GoBuildId(hex(&Sha256::digest(self.build_id)))),
+        }
+    }
+
+    /// Says the meta-data of a process that was stopped before it could, known
+    /// from its build id. Of one that said it itself nothing changes.
+    #[must_use]
+    pub fn of(mut self, hash: &str) -> Live<'a> {
+        self.hash.get_or_insert_with(|| hash.to_owned());
+        self
+    }
+
+    /// Gives where the first page begins.
+    fn check_blocks(&self, header: u64, reader: &Reader<'_>) -> Result<u64, ParseError> {
         let mut places: Vec<(u64, u64)> = self
             .blocks
             .iter()
             .map(|block| (block.offset, block.offset + block.bytes.len() as u64))
             .collect();
         places.sort_unstable();
+        let first = self.blocks.iter().map(|block| block.first_page).min();
         let mut end = header;
         for (from, to) in places {
             if from < end {
@@ -252,7 +273,19 @@ impl<'a> Live<'a> {
             }
             end = to;
         }
-        Ok(())
+        first
+            .filter(|first| *first >= header)
+            .ok_or_else(|| reader.error("no pages behind the header"))
+    }
+
+    pub(crate) fn fits(&self, meta: &Meta) -> Result<(), Misfit> {
+        if self.hash.as_ref() == Some(&meta.hash) {
+            return Ok(());
+        }
+        Err(Misfit::Build {
+            expected: meta.hash.clone(),
+            found: self.hash.clone().unwrap_or_else(|| "none yet".to_owned()),
+        })
     }
 
     /// Comes by every function that ran, with the indices that `meta` has for
@@ -266,12 +299,7 @@ impl<'a> Live<'a> {
         meta: &Meta,
         mut visit: impl FnMut(Entry<'_>) -> Result<(), E>,
     ) -> Result<Seen, E> {
-        if meta.hash != self.hash {
-            return Err(E::from(Misfit::Build {
-                expected: meta.hash.clone(),
-                found: self.hash.clone(),
-            }));
-        }
+        self.fits(meta)?;
         let mut counts = Vec::new();
         self.walk(meta, |block, at, head| {
             counts.clear();
@@ -374,6 +402,51 @@ impl<'a> Live<'a> {
     }
 }
 
+/// What the process knows when all packages are there.
+struct Second {
+    hash: String,
+    mode: Mode,
+    ids: Vec<(i32, u32)>,
+}
+
+impl Second {
+    fn parse(bytes: &[u8]) -> Result<Option<Second>, ParseError> {
+        let mut reader = Reader::new(bytes, Endian::Little);
+        if reader.take(8, "the magic")? != SECOND {
+            return Ok(None);
+        }
+        let length = u64::from(reader.u32("the length")?);
+        let mut whole = Reader::new(bytes, Endian::Little);
+        let Some(part) = sealed(whole.take(length, "the second part")?) else {
+            return Ok(None);
+        };
+        let mut reader = Reader::new(part, Endian::Little);
+        reader.take(12, "the start")?;
+        let ids = u64::from(reader.u32("the number of package ids")?);
+        let hash = hex(reader.take(16, "the hash")?);
+        let mode = match reader.u64("the mode")? {
+            1 => Mode::Set,
+            2 => Mode::Count,
+            3 => Mode::Atomic,
+            other => return Err(reader.error(format!("mode {other} is not set, count or atomic"))),
+        };
+        let mut words = Reader::new(reader.take(ids * ID, "the package ids")?, Endian::Little);
+        let mut ids = Vec::with_capacity(words.left() / ID as usize);
+        while words.left() > 0 {
+            let id = words.u32("a package id")? as i32;
+            ids.push((id, words.u32("the index of a package")?));
+        }
+        ids.sort_unstable();
+        Ok(Some(Second { hash, mode, ids }))
+    }
+}
+
+/// What a checksum at the end seals.
+fn sealed(bytes: &[u8]) -> Option<&[u8]> {
+    let (sealed, sum) = bytes.split_last_chunk::<CHECKSUM>()?;
+    (fnv64(sealed) == u64::from_le_bytes(*sum)).then_some(sealed)
+}
+
 fn read_block(
     bytes: &[u8],
     page: u64,
@@ -392,6 +465,7 @@ fn read_block(
     Ok(Block {
         address,
         offset,
+        first_page,
         bytes,
     })
 }
@@ -400,6 +474,13 @@ impl Block<'_> {
     /// How many words it has, of four bytes each.
     pub fn words(&self) -> usize {
         self.bytes.len() / WORD
+    }
+
+    /// How many words are not zero: counters that ran, and three words of each
+    /// function that ran.
+    pub fn words_in_use(&self) -> usize {
+        let (words, _) = self.bytes.as_chunks::<WORD>();
+        words.iter().filter(|word| **word != [0; WORD]).count()
     }
 
     fn word(&self, endian: Endian, at: usize) -> Option<u32> {

@@ -175,7 +175,7 @@ impl<'m> Sum<'m> {
     /// # Errors
     /// As [`Sum::add`].
     pub fn add_live(&mut self, live: &Live<'_>) -> Result<Added, Refused> {
-        self.fits(&live.hash)?;
+        live.fits(self.meta)?;
         self.add_from(|sink| {
             sink.stage.segments = 1;
             Ok(live.pour(sink.meta, sink)?.torn)

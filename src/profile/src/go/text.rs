@@ -191,6 +191,17 @@ impl Profile {
         add_block(self.mode, file, blocks, span, block)
     }
 
+    /// Whether no block of `other` ran more often than here.
+    pub fn includes(&self, other: &Profile) -> bool {
+        other.files.iter().all(|(file, blocks)| {
+            let known = self.files.get(file);
+            blocks.iter().all(|(span, block)| {
+                let known = known.and_then(|known| known.get(span));
+                block.count <= known.map_or(0, |known| known.count)
+            })
+        })
+    }
+
     /// Adds another run of the same program. The two must be of one mode and
     /// agree on the blocks; on an error nothing was added.
     pub fn merge(&mut self, other: &Profile) -> Result<(), Conflict> {

@@ -8,6 +8,7 @@
 
 use crate::bytes::Endian;
 use crate::error::ParseError;
+use crate::llvm::names::Known;
 use crate::llvm::profile::{Counts, Profile, ShapeConflict, add};
 use crate::llvm::raw::{Part, Record, Shape};
 use crate::{Identity, Limits};
@@ -106,7 +107,17 @@ impl Sum {
         self,
         limits: &Limits,
     ) -> Result<(Profile, Vec<ShapeConflict>), ParseError> {
-        self.shape.profile(limits, |record| Counts {
+        self.into_profile_knowing(limits, &mut Known::default())
+    }
+
+    /// As [`Sum::into_profile`], with the names that are known of programs
+    /// before.
+    pub(crate) fn into_profile_knowing(
+        self,
+        limits: &Limits,
+        known: &mut Known,
+    ) -> Result<(Profile, Vec<ShapeConflict>), ParseError> {
+        self.shape.profile(limits, known, |record| Counts {
             counters: self.counters[record.counters.clone()].to_vec(),
             bitmap: self.bitmaps[record.bitmap.clone()].to_vec(),
         })

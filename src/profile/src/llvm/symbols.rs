@@ -27,16 +27,7 @@ impl Symbols {
     /// Chunks that end early, do not inflate to what they claim, or claim more
     /// than [`Limits::names`] together.
     pub fn read(bytes: &[u8], limits: &Limits) -> Result<Symbols, ParseError> {
-        let mut text: Vec<u8> = Vec::new();
-        let mut index = Vec::new();
-        names::each_hashed(bytes, limits, |hash, name| {
-            index.push(Symbol {
-                hash,
-                start: text.len() as u32,
-                len: name.len() as u32,
-            });
-            text.extend_from_slice(name);
-        })?;
+        let (text, number) = names::joined(bytes, limits)?;
         if u32::try_from(text.len()).is_err() {
             return Err(ParseError {
                 kind: Kind::TooLarge,
@@ -45,6 +36,10 @@ impl Symbols {
                 len: bytes.len() as u64,
             });
         }
+        let mut index = Vec::with_capacity(number);
+        names::places(&text, |hash, start, len| {
+            index.push(Symbol { hash, start, len });
+        });
         index.sort_unstable_by_key(|symbol| (symbol.hash, symbol.start));
         index.dedup_by_key(|symbol| symbol.hash);
         Ok(Symbols { text, index })

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread::ScopedJoinHandle;
 
 use super::Totals;
+use crate::llvm::names::Known;
 use crate::llvm::profile::{FunctionId, Profile, ShapeConflict};
-use crate::llvm::raw::Part;
+use crate::llvm::raw::{Part, Record};
 use crate::llvm::sum::Sum;
 use crate::store::{LlvmShape, Named, Shape, Vector};
 use crate::{Identity, Limits, ParseError};
@@ -148,60 +149,97 @@ impl RawTotals {
         aside
     }
 
+    /// The functions that profiles hold in two shapes, of which a sum, or a
+    /// [`Placement`], has the first: what [`finish`](Self::finish) tells of
+    /// them, for who takes the profiles apart.
+    pub fn conflicts(&self) -> Vec<SetAside> {
+        let mut aside = Vec::new();
+        for layout in self.by_ids.values().flatten() {
+            let mut records: Vec<_> = layout.sum.records().collect();
+            records.sort_by_key(|record| record.function);
+            for same in records.chunk_by(|one, other| one.function == other.function) {
+                let shape = |record: &Record| (record.counters.len(), record.bitmap.len());
+                let Some((first, more)) = same.split_first() else {
+                    continue;
+                };
+                let others = more.iter().filter(|other| shape(other) != shape(first));
+                aside.extend(others.map(|other| SetAside::Function {
+                    labels: layout.labels.clone(),
+                    conflict: ShapeConflict {
+                        function: first.function,
+                        known: shape(first),
+                        other: shape(other),
+                    },
+                }));
+            }
+        }
+        aside
+    }
+
     /// Brings the sums to others, and tells what was set aside. `threads`
     /// programs at a time are decoded; their number changes no result.
     pub fn finish(mut self, limits: &Limits, threads: usize, into: &mut Totals) -> Vec<SetAside> {
         let mut aside = self.settle();
-        let mut layouts = self.by_ids.into_values().flatten();
-        loop {
-            let some: Vec<Layout> = layouts.by_ref().take(threads.max(1)).collect();
-            if some.is_empty() {
-                return aside;
-            }
-            for (labels, pieces, decoded) in decode(some, limits) {
-                match decoded {
-                    Ok((profile, conflicts)) => {
-                        into.add_profile(profile, pieces);
-                        aside.extend(conflicts.into_iter().map(|conflict| SetAside::Function {
-                            labels: labels.clone(),
-                            conflict,
-                        }));
-                    }
-                    Err(error) => aside.push(SetAside::Names {
-                        labels,
-                        pieces,
-                        error,
-                    }),
+        let layouts = self.by_ids.into_values().flatten().collect();
+        for (labels, pieces, decoded) in decode(layouts, limits, threads) {
+            match decoded {
+                Ok((profile, conflicts)) => {
+                    into.add_profile(profile, pieces);
+                    aside.extend(conflicts.into_iter().map(|conflict| SetAside::Function {
+                        labels: labels.clone(),
+                        conflict,
+                    }));
                 }
+                Err(error) => aside.push(SetAside::Names {
+                    labels,
+                    pieces,
+                    error,
+                }),
             }
         }
+        aside
     }
 }
 
-type Decoded = Result<(Profile, Vec<ShapeConflict>), ParseError>;
+/// What a thread may keep of the names of programs before, in bytes.
+const KNOWN_NAMES: usize = 8 << 20;
 
-/// The counts of each layout by function, in the same order.
-fn decode(layouts: Vec<Layout>, limits: &Limits) -> Vec<(BTreeSet<String>, u64, Decoded)> {
-    std::thread::scope(|scope| {
-        let begun: Vec<_> = layouts
-            .into_iter()
-            .map(|layout| {
-                let Layout {
-                    sum,
-                    pieces,
-                    labels,
-                } = layout;
-                let thread = scope.spawn(move || sum.into_profile(limits));
-                (labels, pieces, thread)
-            })
-            .collect();
-        let join = |(labels, pieces, thread): (_, _, ScopedJoinHandle<'_, Decoded>)| {
-            let decoded = thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (labels, pieces, decoded)
+type Decoded = (
+    BTreeSet<String>,
+    u64,
+    Result<(Profile, Vec<ShapeConflict>), ParseError>,
+);
+
+/// The counts of each layout by function, in the same order. Each thread takes
+/// programs in a row, which are likely to share names.
+fn decode(mut layouts: Vec<Layout>, limits: &Limits, threads: usize) -> Vec<Decoded> {
+    let some = layouts.len().div_ceil(threads.max(1)).max(1);
+    let work = |layouts: Vec<Layout>| {
+        // Of a single program there is nothing to find again.
+        let room = if layouts.len() > 1 { KNOWN_NAMES } else { 0 };
+        let mut known = Known::with_room(room);
+        let decode = |layout: Layout| {
+            let decoded = layout.sum.into_profile_knowing(limits, &mut known);
+            (layout.labels, layout.pieces, decoded)
         };
-        begun.into_iter().map(join).collect()
+        layouts.into_iter().map(decode).collect::<Vec<_>>()
+    };
+    std::thread::scope(|scope| {
+        let mut begun = Vec::new();
+        while layouts.len() > some {
+            let rest = layouts.split_off(some);
+            let own = std::mem::replace(&mut layouts, rest);
+            begun.push(scope.spawn(move || work(own)));
+        }
+        // This thread has nothing else to do.
+        let last = work(layouts);
+        let join = |thread: ScopedJoinHandle<'_, Vec<Decoded>>| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        let decoded = begun.into_iter().flat_map(join);
+        decoded.chain(last).collect()
     })
 }
 

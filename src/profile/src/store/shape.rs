@@ -67,6 +67,8 @@ pub struct LlvmShape {
     pub binary_ids: BTreeSet<Identity>,
     /// Variant flags, in their places (bits 32 to 63 of the version field).
     pub variants: u64,
+    /// See [`Profile::has_old_bitmaps`]; a program's bitmaps are all of one kind.
+    pub has_old_bitmaps: bool,
     /// Number of counters and bytes of bitmap by function.
     pub functions: BTreeMap<FunctionId, (u32, u32)>,
     /// PGO names by their MD5, as far as they are known, of these functions.
@@ -127,6 +129,7 @@ impl LlvmShape {
         let mut shape = LlvmShape {
             binary_ids: profile.binary_ids.clone(),
             variants: profile.variants,
+            has_old_bitmaps: profile.has_old_bitmaps,
             ..LlvmShape::default()
         };
         let mut values = Vec::new();
@@ -154,6 +157,7 @@ impl LlvmShape {
             names: self.names.clone(),
             binary_ids: self.binary_ids.clone(),
             variants: self.variants,
+            has_old_bitmaps: self.has_old_bitmaps,
             ..Profile::default()
         };
         for (id, (number, bytes)) in &self.functions {
@@ -188,7 +192,7 @@ impl LlvmShape {
             put_uleb(out, bytes.len() as u64);
             out.extend_from_slice(&bytes);
         }
-        put_uleb(out, self.variants >> 32);
+        put_uleb(out, self.variants >> 32 | u64::from(self.has_old_bitmaps));
         put_uleb(out, self.functions.len() as u64);
         let (mut names, mut last) = (Vec::new(), None);
         for (id, (counters, bitmap)) in &self.functions {
@@ -219,7 +223,10 @@ impl LlvmShape {
             }
             shape.binary_ids.insert(id);
         }
-        shape.variants = u64::from(reader.uleb32("the variants")?) << 32;
+        // LLVM's flags begin far above bit 32, which says what the bitmaps are.
+        let flags = reader.uleb32("the variants")?;
+        shape.has_old_bitmaps = flags & 1 == 1;
+        shape.variants = u64::from(flags & !1) << 32;
         let number = reader.uleb("the number of functions")?;
         reader.within(number, limits.functions, "the number of functions")?;
         let mut slots = 0u64;

@@ -176,24 +176,41 @@ pub fn package_id(package: usize) -> u32 {
     }
 }
 
+pub const BUILD_ID: &str = "a/b/c/d";
+
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for byte in &bytes {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    }
+    bytes.extend(hash.to_le_bytes());
+    bytes
+}
+
 impl Image {
+    /// Length of the header.
+    pub fn header(&self) -> usize {
+        64 + 24 * self.blocks.len() + "go1.99".len() + BUILD_ID.len() + 8
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         let ids: Vec<usize> = (0..self.packages)
             .filter(|package| package % 2 == 1)
             .collect();
         let version = "go1.99";
-        let length = 72 + 24 * self.blocks.len() + 8 * ids.len() + version.len() + 8;
+        let length = self.header();
         let mut out = b"\0pcvlive\x01\0\0\0".to_vec();
         out.extend((length as u32).to_le_bytes());
-        out.extend([self.hash; 16]);
-        out.extend([self.is_big as u8, self.mode, 0, 0]);
+        out.extend((length as u32 + 4).to_le_bytes());
         out.extend((PAGE as u32).to_le_bytes());
         out.extend(77u64.to_le_bytes());
         out.extend(1_700_000_000_000_000_000u64.to_le_bytes());
-        for value in [self.blocks.len(), ids.len(), version.len(), 0] {
+        let (blocks, id) = (self.blocks.len(), BUILD_ID.len());
+        for value in [usize::from(self.is_big), blocks, version.len(), id, 0, 0] {
             out.extend((value as u32).to_le_bytes());
         }
-        let first = length.next_multiple_of(PAGE);
+        let second = 48 + 8 * ids.len();
+        let first = (length + 4 + second).next_multiple_of(PAGE);
         let (mut pages, mut address) = (Vec::new(), 0x70_0000 + self.head as u64);
         for words in &self.blocks {
             out.extend(address.to_le_bytes());
@@ -210,17 +227,22 @@ impl Image {
             pages.resize(pages.len().next_multiple_of(PAGE), 0xa5);
             address += 0x10_0000;
         }
-        for package in ids {
-            out.extend(package_id(package).to_le_bytes());
-            out.extend((package as u32).to_le_bytes());
-        }
         out.extend(version.bytes());
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        for byte in &out {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        }
-        out.extend(hash.to_le_bytes());
+        out.extend(BUILD_ID.bytes());
+        let mut out = sealed(out);
         assert_eq!(out.len(), length);
+        out.extend([0; 4]);
+        let mut part = b"\0pcvmeta".to_vec();
+        for value in [second, ids.len()] {
+            part.extend((value as u32).to_le_bytes());
+        }
+        part.extend([self.hash; 16]);
+        part.extend(u64::from(self.mode).to_le_bytes());
+        for package in ids {
+            part.extend(package_id(package).to_le_bytes());
+            part.extend((package as u32).to_le_bytes());
+        }
+        out.extend(sealed(part));
         out.resize(first, 0);
         out.extend(pages);
         out

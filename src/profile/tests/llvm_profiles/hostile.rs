@@ -369,6 +369,17 @@ fn buckets_that_overlap_are_refused() {
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
+/// LLVM's own reader says nothing, and counts the first.
+#[test]
+fn a_second_merged_profile_behind_the_first_is_not_passed_over() {
+    for version in ["14", "16", "18", "19", "22"] {
+        let one = fixture(&format!("llvm/{version}/front.profdata"));
+        let error = read_indexed(&one.repeat(2)).unwrap_err();
+        assert_eq!(error.offset, one.len() as u64, "{error}");
+        assert!(error.what.starts_with("another indexed profile"), "{error}");
+    }
+}
+
 #[test]
 fn a_text_of_many_small_functions_is_bounded() {
     let text = (0..600_000).map(|index| format!("a\n{index}\n1\n0\n"));

@@ -92,7 +92,7 @@ impl Pages<'_> {
                     build: file.build.as_ref().map(parts::short_identity),
                     partial: (file.partial_lines > 0)
                         .then(|| plural(file.partial_lines, "line in part", "lines in part")),
-                    numbers: Some(parts::file_numbers(component, file)),
+                    numbers: Some(parts::file_numbers(file)),
                 });
                 next_file += 1;
             }
@@ -100,10 +100,7 @@ impl Pages<'_> {
                 anchor: format!("p{}", number + 1),
                 name: visible(&package.name),
                 files_total: plural(package.files.len() as u64, "file", "files"),
-                numbers: parts::numbers(
-                    &package.metrics,
-                    &parts::possible(component, &package.metrics),
-                ),
+                numbers: parts::numbers(&package.metrics, &package.possible()),
                 rows,
             });
         }

@@ -193,7 +193,7 @@ impl Pages<'_> {
                 component: visible(&component.name),
                 href: parts::file_page(index),
                 missing: thousands(missing(file.metrics.lines)),
-                lines: parts::file_numbers(component, file).lines,
+                lines: parts::file_numbers(file).lines,
             })
             .collect()
     }
@@ -224,10 +224,7 @@ fn row(index: usize, component: &Component) -> Row {
                 name: visible(&package.name),
                 href: format!("{page}#p{}", number + 1),
                 files: plural(package.files.len() as u64, "file", "files"),
-                numbers: parts::numbers(
-                    &package.metrics,
-                    &parts::possible(component, &package.metrics),
-                ),
+                numbers: parts::numbers(&package.metrics, &package.possible()),
             })
             .collect(),
         href: page,

@@ -284,18 +284,8 @@ fn clock(time: Option<&str>) -> String {
     }
 }
 
-/// What is possible of a part of a component: the rule of
-/// [`Component::possible`].
-pub(super) fn possible(component: &Component, metrics: &Metrics) -> Metrics {
-    if component.is_uncertain() {
-        crate::summary::all_of(*metrics)
-    } else {
-        *metrics
-    }
-}
-
-pub(super) fn file_numbers(component: &Component, file: &FileNumbers) -> Numbers {
-    numbers(&file.metrics, &possible(component, &file.metrics))
+pub(super) fn file_numbers(file: &FileNumbers) -> Numbers {
+    numbers(&file.metrics, &file.possible())
 }
 
 /// `build-id:4f2a91c0…`.

@@ -117,7 +117,6 @@ impl Pages<'_> {
         for row in &mut rows {
             row.tests = badges.get(&row.number).cloned();
         }
-        let possible = parts::possible(component, &file.metrics);
         let gaps = gaps(file, &known);
 
         let view = SourceView {
@@ -125,7 +124,7 @@ impl Pages<'_> {
             component: visible(&component.name),
             package: visible(&file.package),
             build: file.build.as_ref().map(parts::short_identity),
-            cards: parts::cards(&file.metrics, &possible),
+            cards: parts::cards(&file.metrics, &file.possible),
             legend: legend(file),
             counted: (file.metrics.lines.total != file.lines.len() as u64).then(|| {
                 format!(
@@ -295,7 +294,7 @@ fn title(file: &SourceFile, line: &Line) -> String {
         LineState::Covered => format!("ran {}", plural(line.count, "time", "times")),
         LineState::Partial => format!("ran in part, {}", plural(line.count, "time", "times")),
         LineState::Uncovered => "never ran".to_owned(),
-        LineState::Unknown => "unknown: not seen to run, and evidence is lost".to_owned(),
+        LineState::Unknown => "unknown: not seen to run, and lost evidence could have".to_owned(),
     }
 }
 
@@ -365,11 +364,7 @@ fn function_row(file: &SourceFile, function: &podcov_profile::model::Function) -
         line: function.start,
         count: short_count(function.count),
         exact: plural(function.count, "call", "calls"),
-        class: match (function.count, file.uncertain) {
-            (0, true) => "q",
-            (0, false) => "u",
-            _ => "c",
-        },
+        class: class(file.state_of(function)),
         lines: fraction(function.lines),
         percent: percent(function.lines),
     }

@@ -115,7 +115,9 @@ pub fn incarnation(component: &str, pod: &str, restart: u32, fate: Fate) -> Inca
             signal: None,
             reason: Some("Completed".into()),
         },
+        interval_ms: None,
         fate,
+        cause: None,
         reason: String::new(),
         files: vec![ledger::File {
             path: format!("websites/{pod}/manager/a.profraw"),
@@ -124,6 +126,7 @@ pub fn incarnation(component: &str, pod: &str, restart: u32, fate: Fate) -> Inca
             sha256: "00".repeat(32),
             identity: None,
             fate: Fate::Merged,
+            cause: None,
             reason: String::new(),
         }],
     }
@@ -135,6 +138,7 @@ pub fn ledger(incarnations: Vec<Incarnation>) -> Ledger {
         run: "20261121-0905-k7q2".into(),
         incarnations,
         findings: vec![],
+        coverage: None,
     }
 }
 

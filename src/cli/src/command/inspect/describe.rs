@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use podcov_profile::finding::{Finding, Kind};
 use podcov_profile::go::counters::{CounterFile, Item, is_counters};
 use podcov_profile::go::files::Name;
-use podcov_profile::go::live::{Live, is_live};
+use podcov_profile::go::live::{Block, Live, is_live};
 use podcov_profile::go::meta::{is_meta, read_meta};
 use podcov_profile::go::text;
 use podcov_profile::llvm::profile::ShapeConflict;
@@ -163,9 +163,23 @@ fn live(bytes: &[u8], one: &mut Described) {
     match Live::parse(bytes) {
         Err(error) => wrong(&error, one),
         Ok(live) => {
-            one.fact("identity", format!("covmeta:{}", live.hash));
-            one.fact("mode", live.mode.word());
+            one.fact("version", 1);
+            if let Some(identity) = live.identity() {
+                one.fact("identity", identity.to_string());
+            }
+            match live.mode {
+                Some(mode) => one.fact("mode", mode.word()),
+                None => one.fact("state", "ended before all its packages were there"),
+            }
+            one.fact("toolchain", live.go_version);
             one.fact("process", live.pid);
+            one.fact("started", live.started);
+            let words: Vec<usize> = live.blocks.iter().map(Block::words).collect();
+            one.fact("words", words);
+            one.fact(
+                "words_in_use",
+                live.blocks.iter().map(Block::words_in_use).sum::<usize>(),
+            );
         }
     }
 }

@@ -27,8 +27,8 @@ pub struct Indexed {
 ///
 /// # Errors
 /// Where the header, the hash table or an entry is not within the file, where
-/// entries overlap, where an entry's hash is not that of its name, and for
-/// single-byte coverage and versions that are not known.
+/// entries overlap, where an entry's hash is not that of its name, where another
+/// profile follows, and for single-byte coverage and versions that are not known.
 ///
 /// ```
 /// use podcov_profile::{Limits, llvm::indexed};
@@ -168,6 +168,12 @@ fn table<'a>(
     }
     table.within(entries, limits.functions, "the number of entries")?;
     let offsets = table.take(buckets.saturating_mul(8), "the offsets of the buckets")?;
+    // LLVM's reader passes over the second of two files that were joined.
+    let second = table.rest().windows(MAGIC.len()).position(|at| at == MAGIC);
+    if let Some(second) = second {
+        table.take(second as u64, "what is behind the hash table")?;
+        return Err(table.error("another indexed profile is behind the first: give each its file"));
+    }
     let offsets = offsets.as_chunks().0.iter().enumerate();
     let mut offsets: Vec<(u64, u64)> = offsets
         .map(|(index, offset)| (u64::from_le_bytes(*offset), index as u64))

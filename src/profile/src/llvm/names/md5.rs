@@ -30,6 +30,7 @@ struct Batch {
     /// The texts, padded as MD5 wants it.
     padded: Vec<u8>,
     lengths: Vec<usize>,
+    places: Vec<u32>,
 }
 
 impl Batches {
@@ -40,12 +41,12 @@ impl Batches {
         }
     }
 
-    /// Takes a text in.
-    pub(super) fn push(&mut self, text: &[u8], tell: &mut impl FnMut(u64, &[u8])) {
+    /// Takes a text in; `place` is told with it.
+    pub(super) fn push(&mut self, text: &[u8], place: u32, tell: &mut impl FnMut(u64, &[u8], u32)) {
         // A byte 0x80 and the length in bits (8 bytes) have to fit behind it.
         let blocks = (text.len() + 9).div_ceil(BLOCK);
         let Some(batch) = self.batches.get_mut(blocks - 1) else {
-            tell(hash_of(Md5::digest(text).into()), text);
+            tell(hash_of(Md5::digest(text).into()), text, place);
             return;
         };
         let size = blocks * BLOCK;
@@ -55,6 +56,7 @@ impl Batches {
         batch.padded.resize(end - 8, 0);
         batch.padded.extend((text.len() as u64 * 8).to_le_bytes());
         batch.lengths.push(text.len());
+        batch.places.push(place);
         if batch.lengths.len() == LANES {
             let hashes = hashes(&batch.padded, blocks);
             batch.tell(&hashes, size, tell);
@@ -62,7 +64,7 @@ impl Batches {
     }
 
     /// Tells the texts of the batches that are not full.
-    pub(super) fn finish(&mut self, tell: &mut impl FnMut(u64, &[u8])) {
+    pub(super) fn finish(&mut self, tell: &mut impl FnMut(u64, &[u8], u32)) {
         for (index, batch) in self.batches.iter_mut().enumerate() {
             if batch.lengths.is_empty() {
                 continue;
@@ -76,12 +78,13 @@ impl Batches {
 }
 
 impl Batch {
-    fn tell(&mut self, hashes: &[u64; LANES], size: usize, tell: &mut impl FnMut(u64, &[u8])) {
+    fn tell(&mut self, hashes: &[u64; LANES], size: usize, tell: &mut impl FnMut(u64, &[u8], u32)) {
         let texts = self.padded.chunks_exact(size).zip(&self.lengths);
-        for ((text, len), hash) in texts.zip(hashes) {
-            tell(*hash, &text[..*len]);
+        for (((text, len), hash), place) in texts.zip(hashes).zip(&self.places) {
+            tell(*hash, &text[..*len], *place);
         }
         self.padded.clear();
+        self.places.clear();
         self.lengths.clear();
     }
 }
@@ -182,13 +185,14 @@ mod tests {
         let text: Vec<u8> = (0..700u32).map(|at| (at * 7 + at / 13) as u8).collect();
         let mut batches = Batches::new();
         let mut told = Vec::new();
-        let mut tell = |hash, text: &[u8]| told.push((text.to_vec(), hash));
+        let mut tell = |hash, text: &[u8], place| told.push((text.to_vec(), hash, place));
         for len in (0..=text.len()).chain(3..60) {
-            batches.push(&text[..len], &mut tell);
+            batches.push(&text[..len], 7 * len as u32, &mut tell);
         }
         batches.finish(&mut tell);
         assert_eq!(told.len(), text.len() + 1 + 57);
-        for (text, hash) in told {
+        for (text, hash, place) in told {
+            assert_eq!(place, 7 * text.len() as u32);
             let alone: [u8; 16] = Md5::digest(&text).into();
             assert_eq!(hash, hash_of(alone), "{} bytes", text.len());
         }

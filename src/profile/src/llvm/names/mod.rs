@@ -3,7 +3,11 @@
 //! A blob of names is a row of chunks, one for each object file that was
 //! linked; zeros fill up between them. LLVM's own reader believes both sizes of
 //! a chunk; here a chunk inflates to what it claims and not a byte more, and
-//! all chunks together to no more than [`Limits::names`].
+//! all chunks together to no more than [`Limits::names`]. Names are no more than
+//! 2^19 and one for each 8 bytes of the blob: compressed, those of real programs
+//! take about 10 each. So what claims too much is refused at once, and what
+//! claims no more than the limits and does not hold it costs no more than to
+//! inflate 48 MiB and to hash those names.
 //!
 //! | part of a chunk | |
 //! |---|---|
@@ -14,6 +18,7 @@
 //! Source: `collectGlobalObjectNameStrings` in LLVM 22's
 //! `ProfileData/InstrProf.h`; `llvm/docs/InstrProfileFormat.rst`.
 
+mod known;
 mod md5;
 
 use std::collections::BTreeMap;
@@ -26,9 +31,13 @@ use crate::Limits;
 use crate::bytes::{Endian, Reader};
 use crate::error::{Kind, ParseError};
 
+pub(crate) use known::Known;
+
 /// Deflate cannot do better than 1032 to 1.
 const MAX_INFLATION: u64 = 1032;
 const SEPARATOR: u8 = 1;
+/// Names of a blob, besides one for every 8 bytes of it.
+const NAMES: usize = 1 << 19;
 
 /// What a profile calls a function: the low 64 bits of the MD5 of its PGO name
 /// (`IndexedInstrProf::ComputeHash`, LLVM 22).
@@ -96,12 +105,46 @@ fn chunk<'a>(
 /// # Errors
 /// With the position from the start of the blob.
 pub fn check(blob: &[u8], limits: &Limits) -> Result<(), ParseError> {
+    claims(blob, limits).map(|_| ())
+}
+
+/// Bytes that all names claim, and the number of chunks.
+fn claims(blob: &[u8], limits: &Limits) -> Result<(u64, usize), ParseError> {
     let mut reader = Reader::new(blob, Endian::Little);
-    let mut left = limits.names;
+    let (mut left, mut chunks) = (limits.names, 0);
     while let Some(chunk) = chunk(&mut reader, left, limits)? {
         left -= chunk.plain;
+        chunks += 1;
     }
-    Ok(())
+    Ok((limits.names - left, chunks))
+}
+
+/// Names of a blob that there may still be.
+struct Number {
+    most: usize,
+    left: usize,
+}
+
+impl Number {
+    fn of(blob: &[u8]) -> Number {
+        let most = NAMES + blob.len() / 8;
+        Number { most, left: most }
+    }
+
+    /// An error, once there are too many.
+    fn take(&mut self, reader: &Reader<'_>) -> Result<(), ParseError> {
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => {
+                let (most, len) = (self.most, reader.len());
+                let text = format!("more than {most} names, the limit for {len} bytes");
+                Err(reader.error_of(Kind::TooLarge, text))
+            }
+        }
+    }
 }
 
 /// Calls `visit` with each name of a blob, in the order of the file.
@@ -119,42 +162,79 @@ pub fn check(blob: &[u8], limits: &Limits) -> Result<(), ParseError> {
 pub fn each(blob: &[u8], limits: &Limits, mut visit: impl FnMut(&[u8])) -> Result<(), ParseError> {
     let mut reader = Reader::new(blob, Endian::Little);
     let mut left = limits.names;
-    let mut inflater = None;
-    let mut plain = Vec::new();
+    let mut number = Number::of(blob);
+    let mut inflater = Inflater::default();
     while let Some(chunk) = chunk(&mut reader, left, limits)? {
         left -= chunk.plain;
-        if !chunk.is_packed {
-            split(chunk.bytes, &mut visit);
-            continue;
+        for name in split(inflater.plain(&chunk, blob.len())?) {
+            number.take(&reader)?;
+            visit(name);
         }
-        let inflater = inflater.get_or_insert_with(|| Decompress::new(true));
-        split(
-            inflate(inflater, &chunk, &mut plain, blob.len())?,
-            &mut visit,
-        );
     }
     Ok(())
 }
 
-/// Inflates a chunk into `plain`, which only ever grows.
-fn inflate<'a>(
+/// Makes chunks plain, one after the other in one buffer.
+#[derive(Default)]
+struct Inflater {
+    inflater: Option<Decompress>,
+    plain: Vec<u8>,
+}
+
+impl Inflater {
+    /// The names of a chunk of a blob of `len` bytes.
+    fn plain<'a>(&'a mut self, chunk: &Chunk<'a>, len: usize) -> Result<&'a [u8], ParseError> {
+        if !chunk.is_packed {
+            return Ok(chunk.bytes);
+        }
+        // `chunk` has seen to it that the size is within the limits and what
+        // deflate can make of the bytes that are there.
+        let size = chunk.plain as usize;
+        if self.plain.len() < size {
+            self.plain.resize(size, 0);
+        }
+        let inflater = self.inflater.get_or_insert_with(|| Decompress::new(true));
+        inflate(inflater, chunk, &mut self.plain[..size], len)?;
+        Ok(&self.plain[..size])
+    }
+}
+
+/// All names of a blob with a [`SEPARATOR`] behind those of each chunk, and how
+/// many there are. They are inflated to where they stay.
+pub(super) fn joined(blob: &[u8], limits: &Limits) -> Result<(Vec<u8>, usize), ParseError> {
+    let (claimed, chunks) = claims(blob, limits)?;
+    let mut all = Vec::with_capacity(claimed as usize + chunks);
+    let mut reader = Reader::new(blob, Endian::Little);
+    let mut number = Number::of(blob);
+    let mut inflater = Decompress::new(true);
+    while let Some(chunk) = chunk(&mut reader, limits.names, limits)? {
+        let start = all.len();
+        if chunk.is_packed {
+            all.resize(start + chunk.plain as usize, 0);
+            inflate(&mut inflater, &chunk, &mut all[start..], blob.len())?;
+        } else {
+            all.extend_from_slice(chunk.bytes);
+        }
+        for _ in split(&all[start..]) {
+            number.take(&reader)?;
+        }
+        all.push(SEPARATOR);
+    }
+    Ok((all, number.most - number.left))
+}
+
+/// Inflates a chunk to `plain`, which is as long as it claims.
+fn inflate(
     inflater: &mut Decompress,
     chunk: &Chunk<'_>,
-    plain: &'a mut Vec<u8>,
+    plain: &mut [u8],
     len: usize,
-) -> Result<&'a [u8], ParseError> {
+) -> Result<(), ParseError> {
     inflater.reset(true);
-    // `chunk` has seen to it that the size is within the limits and what
-    // deflate can make of the bytes that are there.
-    let size = chunk.plain as usize;
-    if plain.len() < size {
-        plain.resize(size, 0);
-    }
-    let plain = &mut plain[..size];
     let done = inflater.decompress(chunk.bytes, plain, FlushDecompress::Finish);
     let found = inflater.total_out();
     if matches!(done, Ok(Status::StreamEnd)) && found == chunk.plain {
-        return Ok(plain);
+        return Ok(());
     }
     let found = match done {
         Ok(Status::StreamEnd) => format!("{found} bytes"),
@@ -172,17 +252,16 @@ fn inflate<'a>(
     })
 }
 
-fn split(mut plain: &[u8], visit: &mut impl FnMut(&[u8])) {
-    while !plain.is_empty() {
+/// The names between separators, but for those without a byte.
+fn split(mut plain: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let names = std::iter::from_fn(move || {
         let all = plain;
         // The only search for a byte in std that uses vector instructions.
         let len = plain.skip_until(SEPARATOR).unwrap_or(all.len());
         let name = &all[..len.min(all.len())];
-        let name = name.strip_suffix(&[SEPARATOR]).unwrap_or(name);
-        if !name.is_empty() {
-            visit(name);
-        }
-    }
+        (!name.is_empty()).then(|| name.strip_suffix(&[SEPARATOR]).unwrap_or(name))
+    });
+    names.filter(|name| !name.is_empty())
 }
 
 /// Calls `visit` with each name of a blob and its [`hash`], in any order.
@@ -195,17 +274,33 @@ pub fn each_hashed(
     mut visit: impl FnMut(u64, &[u8]),
 ) -> Result<(), ParseError> {
     let mut batches = md5::Batches::new();
-    each(blob, limits, |name| batches.push(name, &mut visit))?;
+    let mut visit = |hash, name: &[u8], _| visit(hash, name);
+    each(blob, limits, |name| batches.push(name, 0, &mut visit))?;
     batches.finish(&mut visit);
     Ok(())
 }
 
+/// Calls `visit` with the hash, place and size of each of [`joined`] names, in
+/// any order.
+pub(super) fn places(joined: &[u8], mut visit: impl FnMut(u64, u32, u32)) {
+    let mut batches = md5::Batches::new();
+    let mut visit = |hash, name: &[u8], place| visit(hash, place, name.len() as u32);
+    for name in split(joined) {
+        // They are within `Limits::names`.
+        let place = name.as_ptr() as usize - joined.as_ptr() as usize;
+        batches.push(name, place as u32, &mut visit);
+    }
+    batches.finish(&mut visit);
+}
+
 /// The names of a blob whose hashes are `wanted`, sorted and each once. A program
-/// names functions that it has no counters for; they are left out.
+/// names functions that it has no counters for; they are left out. Chunks that
+/// are `known` are not looked into again.
 pub(crate) fn wanted(
     blob: &[u8],
     limits: &Limits,
     wanted: &[u64],
+    known: &mut Known,
 ) -> Result<BTreeMap<u64, Box<[u8]>>, ParseError> {
     // Where the hashes that begin with the same bits are, so that only a few
     // are left to search. Whoever makes up hashes gets a slower search, not a
@@ -220,7 +315,7 @@ pub(crate) fn wanted(
         starts[at] += starts[at - 1];
     }
     let mut names: Vec<Option<Box<[u8]>>> = vec![None; wanted.len()];
-    each_hashed(blob, limits, |hash, name| {
+    known.each_hashed(blob, limits, |hash, name| {
         let prefix = prefix(hash);
         let near = &wanted[starts[prefix]..starts[prefix + 1]];
         if let Ok(at) = near.binary_search(&hash) {

@@ -38,7 +38,7 @@ use std::ops::Range;
 
 use crate::bytes::{Endian, Reader, hex};
 use crate::error::ParseError;
-use crate::llvm::names;
+use crate::llvm::names::{self, Known};
 use crate::llvm::profile::{Counts, MAX_PLAUSIBLE, Profile, ShapeConflict};
 use crate::{Identity, Limits};
 
@@ -296,10 +296,11 @@ impl<'a> Part<'a> {
     /// Where a record is damaged, or the names do not inflate to what they
     /// claim.
     pub fn profile(&self, limits: &Limits) -> Result<(Profile, Vec<ShapeConflict>), ParseError> {
-        self.shape.profile(limits, |record| Counts {
-            counters: self.counts(record.counters.clone()).collect(),
-            bitmap: self.bitmap(record.bitmap.clone()).to_vec(),
-        })
+        self.shape
+            .profile(limits, &mut Known::default(), |record| Counts {
+                counters: self.counts(record.counters.clone()).collect(),
+                bitmap: self.bitmap(record.bitmap.clone()).to_vec(),
+            })
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::error::Kind;
-use crate::llvm::names;
+use crate::llvm::names::{self, Known};
 use crate::llvm::profile::{Counts, FunctionId, Profile, ShapeConflict};
 use crate::{Identity, Limits, ParseError};
 
@@ -70,6 +70,7 @@ impl Shape<'_> {
     pub(in crate::llvm) fn profile(
         &self,
         limits: &Limits,
+        known: &mut Known,
         counts: impl Fn(&Record) -> Counts,
     ) -> Result<(Profile, Vec<ShapeConflict>), ParseError> {
         // No more than bytes of the file.
@@ -80,11 +81,12 @@ impl Shape<'_> {
         records.sort_by_key(|record| record.function);
         let mut wanted: Vec<u64> = records.iter().map(|record| record.function.name).collect();
         wanted.dedup();
-        let names = names::wanted(&self.names, limits, &wanted).map_err(|error| ParseError {
-            offset: error.offset + self.names_at,
-            len: self.len,
-            ..error
-        })?;
+        let names =
+            names::wanted(&self.names, limits, &wanted, known).map_err(|error| ParseError {
+                offset: error.offset + self.names_at,
+                len: self.len,
+                ..error
+            })?;
         let mut profile = Profile {
             names,
             binary_ids: self.build_ids.iter().cloned().collect(),

@@ -1,0 +1,3 @@
+module example.org/overhead
+
+go 1.25
