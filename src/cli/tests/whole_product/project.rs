@@ -36,8 +36,14 @@ pub struct Running {
 impl Project {
     /// `letter` tells the clusters of this process apart.
     pub fn new(letter: char) -> Project {
+        Project::of("whole_product/composition", letter)
+    }
+
+    /// The same of another folder with a composition.
+    pub fn of(folder: &str, letter: char) -> Project {
         let dir = tempfile::tempdir().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/whole_product/composition");
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        let source = tests.join(folder);
         copy(&source, dir.path());
         let project = Project {
             dir,
