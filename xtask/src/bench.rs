@@ -20,7 +20,7 @@ const USAGE: &str = "usage: cargo xtask bench [NAME…] [--rounds N] [--podcov F
   programs     50 raw profiles of 50 programs
   operator     exports and summary of a kube-rs operator
   go           2,000 runs of a Go program in one GOCOVERDIR
-  phases       a mark of a phase, with 50 processes of 1 MB of counters each
+  phases       a mark of a phase, with 50 processes that work, and 50 of 1 MB of counters each
 
 Without a name: rust, programs, operator, go and phases. The corpora are made at the first use, in about
 15 minutes, and kept in ~/.cache/podcov/bench.";

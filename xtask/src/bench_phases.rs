@@ -1,8 +1,9 @@
 //! How long a mark of a phase takes: the counters of many processes are read,
 //! held against what was known, and what was added is written down.
 //!
-//! The processes are files as their runtimes map them, of which this one
-//! changes one counter in a hundred before each mark.
+//! Once with real processes that work all the time, and once with as many as
+//! are large: files as their runtimes map them, of which this one changes one
+//! counter in a hundred before each mark.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -21,8 +22,98 @@ const MARKS: u64 = 40;
 /// Half of what is called "well under a second".
 const GOAL: Duration = Duration::from_millis(500);
 
-/// A row of the page, and whether the goal is met.
+/// What each real process does: without an end, other code in turn.
+const PROGRAM: &str = "
+fn even(beat: u64) { std::hint::black_box(beat); }
+fn odd(beat: u64) { std::hint::black_box(beat + 1); }
+fn main() {
+    for beat in 0u64.. {
+        if beat % 2 == 0 { even(beat) } else { odd(beat) }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+";
+
+/// Starts `$1` as often as `$2` says, each as an incarnation of its own.
+const SUITE: &str = "
+pids=
+trap 'kill $pids; exit' TERM
+for number in $(seq \"$2\"); do
+    \"$3\" --component \"p$number\" -- \"$1\" &
+    pids=\"$pids $!\"
+done
+wait";
+
+/// Rows of the page, and whether the goal is met.
 pub fn measure(podcov: &Path, out: &Path) -> Result<(String, bool), String> {
+    let (live, live_met) = live(podcov, out)?;
+    let (large, large_met) = large(podcov, out)?;
+    Ok((format!("{live}\n\n{large}"), live_met && large_met))
+}
+
+/// Real processes in continuous mode.
+fn live(podcov: &Path, out: &Path) -> Result<(String, bool), String> {
+    let told = |error: std::io::Error| error.to_string();
+    let run = out.join("phases");
+    let _ = fs::remove_dir_all(&run);
+    fs::create_dir_all(&run).map_err(told)?;
+    let (source, program) = (out.join("beats.rs"), out.join("beats"));
+    fs::write(&source, PROGRAM).map_err(told)?;
+    let mut rustc = Command::new("rustc");
+    rustc
+        .args(["--edition", "2024", "-C", "instrument-coverage", "-C"])
+        .args(["llvm-args=-runtime-counter-relocation", "-o"])
+        .args([&program, &source]);
+    if !rustc.status().map_err(told)?.success() {
+        return Err(format!("{rustc:?} failed"));
+    }
+    let mut command = Command::new(podcov);
+    command.args(["exec", "--quiet", "--evidence"]).arg(&run);
+    command.args(["--", "sh", "-c", SUITE, "sh"]).arg(&program);
+    command.arg(PROCESSES.to_string());
+    command.arg(run.join("bin/.podcov-launcher"));
+    let mut child = command.stdout(Stdio::null()).spawn().map_err(told)?;
+    let measured = live_marks(&run);
+    let mut interrupt = Command::new("kill");
+    let _ = interrupt.args(["-TERM", &child.id().to_string()]).status();
+    child.wait().map_err(told)?;
+    let times = measured?;
+    fs::remove_dir_all(&run).map_err(told)?;
+    let what = format!("A mark of a phase, {PROCESSES} processes that work all the time");
+    Ok(row(&what, times))
+}
+
+fn live_marks(run: &Path) -> Result<Vec<Duration>, String> {
+    let url = url(run)?;
+    // Until all of them are there.
+    std::thread::sleep(Duration::from_secs(5));
+    let mut times = Vec::new();
+    for mark in 0..MARKS {
+        times.push(post(&url, mark)?);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let last = run.join(format!("phases/{MARKS:06}.mark"));
+    let last = fs::read(last).map_err(|error| error.to_string())?;
+    let told = last.windows(8).filter(|w| w == b".profraw").count() as u64;
+    match told {
+        PROCESSES => Ok(times),
+        _ => Err(format!(
+            "a mark tells of {told} processes, not of {PROCESSES}"
+        )),
+    }
+}
+
+/// The row of some marks, and whether the goal is met.
+fn row(what: &str, mut times: Vec<Duration>) -> (String, bool) {
+    times.sort();
+    let at = |index: usize| times[index].as_secs_f64() * 1000.0;
+    let (median, longest) = (at(times.len() / 2), at(times.len() - 1));
+    let row = format!("{what}: median {median:.0} ms, longest {longest:.0} ms of {MARKS}");
+    (row, times[times.len() - 1] < GOAL)
+}
+
+/// Files of the size that a large program has.
+fn large(podcov: &Path, out: &Path) -> Result<(String, bool), String> {
     let told = |error: std::io::Error| error.to_string();
     let run = out.join("phases");
     let _ = fs::remove_dir_all(&run);
@@ -44,7 +135,7 @@ pub fn measure(podcov: &Path, out: &Path) -> Result<(String, bool), String> {
     let mut interrupt = Command::new("kill");
     let _ = interrupt.args(["-TERM", &child.id().to_string()]).status();
     child.wait().map_err(told)?;
-    let mut times = measured?;
+    let times = measured?;
     let written = fs::metadata(run.join("phases/000002.mark"))
         .map_err(told)?
         .len();
@@ -53,17 +144,13 @@ pub fn measure(podcov: &Path, out: &Path) -> Result<(String, bool), String> {
             "a mark of {written} bytes does not hold what was added"
         ));
     }
-    times.sort();
-    let at = |index: usize| times[index].as_secs_f64() * 1000.0;
-    let row = format!(
-        "A mark of a phase, {PROCESSES} processes of 1 MiB of counters each, 1 % of them changed: \
-         median {:.0} ms, longest {:.0} ms of {MARKS}; {} KiB a mark",
-        at(times.len() / 2),
-        at(times.len() - 1),
+    fs::remove_dir_all(&run).map_err(told)?;
+    let what = format!(
+        "A mark of a phase, {PROCESSES} processes of 1 MiB of counters each, 1 % of them \
+         changed, {} KiB a mark",
         written / 1024
     );
-    fs::remove_dir_all(&run).map_err(told)?;
-    Ok((row, times[times.len() - 1] < GOAL))
+    Ok(row(&what, times))
 }
 
 fn marks(run: &Path, files: &[File]) -> Result<Vec<Duration>, String> {
@@ -79,10 +166,7 @@ fn marks(run: &Path, files: &[File]) -> Result<Vec<Duration>, String> {
                     .map_err(|error| error.to_string())?;
             }
         }
-        let what = if mark % 2 == 0 { "start" } else { "end" };
-        let begin = Instant::now();
-        post(&url, what, "a")?;
-        times.push(begin.elapsed());
+        times.push(post(&url, mark)?);
     }
     Ok(times)
 }
@@ -104,7 +188,17 @@ fn url(run: &Path) -> Result<String, String> {
     }
 }
 
-fn post(url: &str, what: &str, name: &str) -> Result<(), String> {
+/// Every second mark ends what the one before it began; how long it took.
+fn post(url: &str, mark: u64) -> Result<Duration, String> {
+    let (what, name) = (
+        if mark.is_multiple_of(2) {
+            "start"
+        } else {
+            "end"
+        },
+        "a",
+    );
+    let begin = Instant::now();
     let told = |error: std::io::Error| error.to_string();
     let (host, path) = url.split_once('/').unwrap_or((url, ""));
     let mut stream = TcpStream::connect(host).map_err(told)?;
@@ -116,7 +210,7 @@ fn post(url: &str, what: &str, name: &str) -> Result<(), String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(told)?;
     match answer.starts_with("HTTP/1.1 204 ") {
-        true => Ok(()),
+        true => Ok(begin.elapsed()),
         false => Err(answer),
     }
 }
