@@ -13,6 +13,7 @@ pub mod kind;
 pub mod logs;
 pub mod overlay;
 pub mod provider;
+pub mod registry;
 pub mod stop;
 pub mod store;
 pub mod target;
