@@ -29,10 +29,12 @@ use crate::ui::{count, human_time};
 
 mod component;
 mod images;
+mod rights;
 mod suite;
 
 pub use component::build_component;
-pub use images::{image_name, load_images};
+pub use images::{archives, image_name, load_images};
+pub use rights::{check_rights, rights};
 pub use suite::test;
 
 /// The first line of a run.

@@ -26,6 +26,7 @@ fn every_command_explains_itself() {
         &["cluster"],
         &["cluster", "kubectl"],
         &["deploy"],
+        &["rbac"],
         &["test"],
         &["stop"],
         &["collect"],

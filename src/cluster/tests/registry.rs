@@ -1,39 +1,25 @@
 //! Pushing to a real registry: the program of the CNCF distribution project,
 //! built from its Go module, on this machine's loopback.
 
+#[path = "registry/program.rs"]
+mod program;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use podcov_cluster::registry::{Pushed, Registry};
-use podcov_process::{Cancel, Run, Silent};
+use podcov_process::{Cancel, Silent};
+use program::program;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/registry");
 /// `team` with the password `secret`, as htpasswd writes it (bcrypt).
 const HTPASSWD: &str = "team:$2a$04$J/0viDHmljafEiPvTr5iKexFDJgKbjsZew2cms14fn4lEe67ykIWC\n";
-
-/// Builds the registry's program; go does so only once.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("registry");
-        Run::new("go")
-            .args(["build", "-ldflags=-s -w", "-o", program.to_str().unwrap()])
-            .arg("github.com/distribution/distribution/v3/cmd/registry")
-            .current_dir(FOLDER)
-            .env("CGO_ENABLED", "0")
-            .env("GOFLAGS", "-mod=readonly")
-            .run()
-            .unwrap();
-        program
-    })
-}
 
 /// A registry that runs for as long as this is there.
 struct Server {
@@ -68,6 +54,7 @@ impl Server {
                 .unwrap()
         };
         let child = Command::new(program())
+            .env("OTEL_TRACES_EXPORTER", "none")
             .arg("serve")
             .arg(&config)
             .stdout(log())

@@ -76,7 +76,7 @@ fn push_images(session: &Session, registry: &Registry, bundles: &[Bundle]) -> Re
 }
 
 /// The images of the bundles, each with its archive.
-fn archives<'a>(
+pub fn archives<'a>(
     session: &'a Session,
     bundles: &'a [Bundle],
 ) -> impl Iterator<Item = (&'a Image, PathBuf)> {
