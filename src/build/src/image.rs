@@ -28,9 +28,10 @@ use crate::error::AtPath;
 use crate::keep::hex;
 use crate::{Error, launcher_bytes};
 use archive::Archive;
+pub(crate) use archive::machine;
 use base::Base;
-use layer::{Layer, Source};
-use reference::Reference;
+pub(crate) use layer::{Layer, Source};
+pub(crate) use reference::Reference;
 
 /// The archive's name in a bundle's folder.
 const ARCHIVE: &str = "image.tar";
@@ -172,7 +173,7 @@ pub fn write_image(
     let arch = program
         .as_ref()
         .map_or(std::env::consts::ARCH, |program| &program.elf.arch);
-    let machine = archive::machine(arch);
+    let machine = machine(arch);
     let base = match spec.builder {
         Builder::Podcov => spec.base.as_ref().map(|base| contents.root.join(base)),
         _ => Some(dockerfile::build(spec, contents, scratch.path(), ctx)?),
@@ -489,7 +490,8 @@ fn config(
     Ok(config)
 }
 
-fn configuration(
+/// Everything about an image but its layers.
+pub(crate) fn configuration(
     config: Config,
     machine: oci_spec::image::Arch,
     base: Option<&Base>,
@@ -508,7 +510,8 @@ fn configuration(
     configuration
 }
 
-fn write(
+/// Writes the archive of an image to the file `to`; gives its digest.
+pub(crate) fn write(
     reference: &Reference,
     mut configuration: ImageConfiguration,
     base: Option<Base>,

@@ -1,6 +1,7 @@
 //! Instrumented builds of components, and what they leave for a report.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod component;
 mod env;
 mod error;
@@ -18,6 +19,7 @@ mod wrapper;
 use podcov_profile::bundle::{Bundle, Mode};
 use podcov_profile::names::Language;
 
+pub use agent::{AgentImage, agent_reference, write_agent_image};
 pub use component::{Component, Context, GoBuild};
 pub use env::{EnvOptions, env};
 pub use error::Error;
@@ -30,6 +32,11 @@ pub use wrapper::{is_rustc_wrapper, rustc_wrapper};
 /// The launcher: a static program for this machine.
 pub fn launcher_bytes() -> &'static [u8] {
     include_bytes!(concat!(env!("OUT_DIR"), "/podcov-launcher"))
+}
+
+/// The agent: a static program for this machine, which runs in the cluster.
+pub fn agent_bytes() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/podcov-agent"))
 }
 
 /// Builds a component instrumented, learns its identity and writes its

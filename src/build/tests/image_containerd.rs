@@ -236,3 +236,27 @@ fn only_exit_record(volume: &Path) -> Value {
     fs::remove_dir_all(found[0].parent().unwrap()).unwrap();
     value
 }
+
+#[test]
+fn the_agent_runs_in_an_image_of_itself_alone() {
+    let containerd = Containerd::start();
+    let (cache, cancel) = (containerd.path("cache"), Cancel::new());
+    let ctx = Context {
+        cache: &cache,
+        bundles: &cache,
+        progress: &Silent,
+        cancel: &cancel,
+    };
+    let image = podcov_build::write_agent_image(&containerd.path("agent"), &ctx).unwrap();
+    assert_eq!(image.reference, podcov_build::agent_reference());
+    containerd.ctr(&["images", "import", image.archive.to_str().unwrap()]);
+    let args = ["/podcov-agent", "version"];
+    let mut line = vec!["run", "--rm", "--read-only", &image.reference, "agent"];
+    line.extend(args);
+    let output = containerd.try_ctr(&line);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(
+        said,
+        concat!("podcov-agent ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}

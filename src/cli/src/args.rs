@@ -96,6 +96,20 @@ pub enum Command {
         #[command(subcommand)]
         command: Cluster,
     },
+    /// Patch pods that nobody wrote a manifest for, when they are created
+    ///
+    /// A webhook in the cluster gives pods whose image is one of the composition's what the overlay
+    /// gives to workloads of manifests. `podcov run` and `podcov deploy` install it where podcov.toml
+    /// asks for it, `podcov run` and `podcov stop` remove it. Pods are never refused: what it cannot
+    /// patch, or misses, starts as it would without podcov, and is told in the ledger.
+    #[command(
+        after_help = "Examples:\n  podcov inject install --namespace operators\n  podcov inject status\n  podcov inject uninstall\n\nExit status of status: 0 it answers · 6 there is none, or it does not answer"
+    )]
+    Inject {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: Inject,
+    },
     /// Load the images, apply the overlay, wait until pods are ready
     ///
     /// With --dry-run it only says what would be changed in the cluster: the objects, field by field,
@@ -280,6 +294,21 @@ pub enum Cluster {
         )]
         args: Vec<OsString>,
     },
+}
+
+/// `podcov inject …`.
+#[derive(Debug, Subcommand)]
+pub enum Inject {
+    /// Install the webhook for the images of a run, until it is removed
+    Install {
+        /// Patch pods in this namespace; `START*`: in all whose names begin so, those to come, too
+        #[arg(long = "namespace", value_name = "NAME")]
+        namespaces: Vec<String>,
+    },
+    /// Remove the webhook, its namespace, and the labels of others
+    Uninstall,
+    /// Say whether it answers, and which pods it patches
+    Status,
 }
 
 /// `podcov deploy`.

@@ -201,6 +201,17 @@ mod tests {
                 "{HEAD}language = \"go\"\nkind = \"workload\"\n\
                  created_by = {{ component = \"op\", env = \"E\", container = \"c\" }}\n"
             ),
+            format!(
+                "{HEAD}language = \"go\"\n[[component]]\nname = \"w\"\nlanguage = \"go\"\nimage = \"w\"\n\
+                 kind = \"workload\"\ncreated_by = {{ component = \"op\", env = \"E\" }}\n"
+            ),
+            format!(
+                "{HEAD}language = \"go\"\n[[component]]\nname = \"w\"\nlanguage = \"go\"\nimage = \"w\"\n\
+                 kind = \"workload\"\ncreated_by = {{ component = \"op\" }}\n[deploy]\ninject = \"off\"\n"
+            ),
+            format!(
+                "{HEAD}language = \"go\"\n[deploy]\ninject_namespaces = [\"e2e-*\", \"*-e2e\"]\n"
+            ),
             format!("{HEAD}language = \"go\"\n[filter]\nexclude = [\"gen/[\"]\n"),
             format!("{HEAD}language = \"go\"\n[cluster]\nname = \"../up\"\n"),
             format!("{HEAD}language = \"go\"\n[deploy]\nkustomization = \"nowhere\"\n"),

@@ -64,6 +64,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Build => command::single::build(global)?,
         Command::Overlay => command::single::overlay(global)?,
         Command::Cluster { command } => command::cluster::cluster(global, command)?,
+        Command::Inject { command } => command::inject::inject(global, command)?,
         Command::Deploy(args) if args.dry_run => command::dry_run::deploy(global, args.format)?,
         Command::Deploy(_) => command::single::deploy(global)?,
         Command::Rbac(args) => command::rbac::rbac(global, args)?,

@@ -1,9 +1,23 @@
 //! Whether the profile images have the programs that the manifests start.
 
-use podcov_cluster::overlay::Patched;
+use podcov_cluster::overlay::{Patched, Programs};
 
 use crate::config::{BuilderName, Component};
 use crate::exit::{Exit, Failure};
+
+/// What a command can start in the profile image of `component`; `None` where
+/// a base or a Dockerfile brings what is not known here.
+pub fn programs(component: &Component, entrypoint: &[String]) -> Option<Programs> {
+    let typed = &component.image_build;
+    if typed.base.is_some() || typed.builder != BuilderName::Podcov {
+        return None;
+    }
+    let own = entrypoint.iter().position(|word| word == "--")?;
+    Some(Programs {
+        main: entrypoint.get(own + 1)?.clone(),
+        files: typed.files.values().cloned().collect(),
+    })
+}
 
 /// Says, before the pods fail with "no such file", that a manifest's
 /// `command` starts what the profile image of `component` does not have.
@@ -12,26 +26,13 @@ pub fn check(
     entrypoint: &[String],
     patched: &Patched,
 ) -> Result<(), Failure> {
-    let typed = &component.image_build;
-    // What a base or a Dockerfile brings is not known here.
-    if typed.base.is_some() || typed.builder != BuilderName::Podcov {
-        return Ok(());
-    }
-    let own = entrypoint.iter().position(|word| word == "--");
-    let place = own.and_then(|at| entrypoint.get(at + 1));
-    let (Some(place), Some(wanted)) = (place, &patched.program) else {
+    let (Some(programs), Some(wanted)) = (programs(component, entrypoint), &patched.program) else {
         return Ok(());
     };
-    // Variables are Kubernetes' to expand, relative paths the image's.
-    if wanted.contains("$(") || wanted.starts_with('.') {
+    if programs.have(wanted) {
         return Ok(());
     }
-    let fits = |path: &str| {
-        path == wanted || (!wanted.contains('/') && path.rsplit('/').next() == Some(wanted))
-    };
-    if fits(place) || typed.files.values().any(|to| brings(to, wanted)) {
-        return Ok(());
-    }
+    let place = &programs.main;
     let name = component.name.get_ref();
     let Patched {
         kind,
@@ -58,15 +59,6 @@ pub fn check(
     } else {
         format!("add to the component: `image_build = {{ program = \"/app/{wanted}\" }}`")
     }))
-}
-
-/// Whether a file or folder that goes to `to` may bring `wanted`.
-fn brings(to: &str, wanted: &str) -> bool {
-    let to = to.trim_end_matches('/');
-    !wanted.contains('/')
-        || wanted
-            .strip_prefix(to)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]

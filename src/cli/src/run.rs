@@ -72,14 +72,18 @@ fn measure(
     // second one also what follows.
     let after = Cancel::new();
     on_interrupt(&after);
-    let exercised = steps::deploy(session, cluster, &overlay, &watcher)
+    let lifetime = Some(steps::lifetime(session));
+    let exercised = steps::inject(session, cluster, bundles, lifetime)
+        .and_then(|()| steps::deploy(session, cluster, &overlay, &watcher))
         .and_then(|_| steps::test(session, cluster, bundles, Some(&watcher), &options.e2e));
     let stopped = steps::stop(session, cluster, &watcher, &after);
+    let removed = steps::uninject(session, cluster, &watcher);
     let observed = watcher.finish();
     let told = tell(session, bundles, &observed, options.backend, &after);
     // What went wrong first explains what went wrong after it: a gate that
     // fails because nothing was deployed is not the news.
-    let (exercised, stopped) = (exercised.map(|()| Exit::Fine), stopped.map(|()| Exit::Fine));
+    let stopped = stopped.and(removed).map(|()| Exit::Fine);
+    let exercised = exercised.map(|()| Exit::Fine);
     // That a suite fails without its cluster says nothing of the suite.
     if observed.lost.is_some() {
         return first([stopped, exercised, told]);

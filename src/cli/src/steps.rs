@@ -29,11 +29,14 @@ use crate::ui::{count, human_time};
 
 mod component;
 mod images;
+mod inject;
+pub mod pods;
 mod rights;
 mod suite;
 
 pub use component::build_component;
 pub use images::{archives, image_name, load_images};
+pub use inject::{inject, injects, install, lifetime, namespaces, uninject};
 pub use rights::{check_rights, rights};
 pub use suite::test;
 
@@ -167,6 +170,7 @@ pub fn cluster_up(session: &Session, keep: bool) -> Result<Box<dyn Cluster>, Fai
         format!("{about}, kubeconfig {}", cluster.kubeconfig().display())
     });
     up.or_exit(Exit::Cluster)?;
+    inject::sweep(session, cluster.as_ref())?;
     session.update_record(|record| record.cluster = Some(about))?;
     Ok(cluster)
 }
@@ -225,41 +229,7 @@ pub fn overlay_of(
     cluster: &dyn Cluster,
     bundles: &[Bundle],
 ) -> Result<(Base, overlay::Spec), Failure> {
-    let config = &session.config;
-    let base = base(session)?;
-    let mut components = Vec::new();
-    for component in &config.file.components {
-        let name = component.name.get_ref();
-        let bundle = bundles.iter().find(|bundle| &bundle.component == name);
-        let profile = bundle.and_then(|bundle| bundle.image.as_ref());
-        let workloads = component
-            .workloads
-            .iter()
-            .map(|text| text.get_ref().parse());
-        let created_by = component
-            .created_by
-            .as_ref()
-            .map(|created| created.get_ref().clone());
-        components.push(overlay::Component {
-            name: name.clone(),
-            kind: component.kind,
-            image: component
-                .image
-                .as_ref()
-                .map(|image| image.get_ref().clone()),
-            profile_image: profile.map(|image| image_name(session, image)),
-            workloads: workloads.collect::<Result<_, _>>().or_exit(Exit::Usage)?,
-            created_by: created_by.map(|created| overlay::CreatedBy {
-                component: created.component,
-                env: created.env,
-                container: created.container,
-            }),
-        });
-    }
-    let on_nodes = cluster.evidence().on_nodes.display().to_string();
-    let mut spec = overlay::Spec::new(session.run.id(), on_nodes, components);
-    spec.relax_pod_security = cluster.provider() != Provider::Existing;
-    Ok((base, spec))
+    Ok((base(session)?, pods::spec(session, cluster, bundles)?))
 }
 
 /// Renders the overlay of the run.
@@ -343,14 +313,16 @@ pub fn watch(
     bundles: &[Bundle],
 ) -> Result<Watcher, Failure> {
     let progress: Arc<dyn Progress> = session.ui.clone();
-    Watcher::start(
+    let watcher = Watcher::start(
         &target(session, cluster),
         &session.run.id(),
         watched(session, bundles),
         progress,
         &session.cancel,
-    )
-    .or_exit(Exit::Cluster)
+    );
+    let watcher = watcher.or_exit(Exit::Cluster)?;
+    inject::expect(session, cluster, bundles, &watcher)?;
+    Ok(watcher)
 }
 
 /// Applies the rendering and waits until it is ready.
@@ -365,6 +337,10 @@ pub fn deploy(
     let target = target(session, cluster);
     let plan =
         deploy::plan(&target, &rendered.yaml, watcher, &session.cancel).or_exit(Exit::Cluster)?;
+    let plan = match injects(session) {
+        true => plan.injected(session.config.name()),
+        false => plan,
+    };
     // Before anything is applied: what fails or is interrupted is stopped, too.
     write_json_atomic(&session.run.deployed_json(), plan.deployed()).or_exit(Exit::Fault)?;
     let deployed = deploy::deploy(

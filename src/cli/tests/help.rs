@@ -25,6 +25,8 @@ fn every_command_explains_itself() {
         &["overlay"],
         &["cluster"],
         &["cluster", "kubectl"],
+        &["inject"],
+        &["inject", "install"],
         &["deploy"],
         &["rbac"],
         &["test"],

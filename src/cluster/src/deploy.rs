@@ -19,7 +19,9 @@ pub use self::diagnose::{NotReady, Unready};
 use self::diagnose::{Troubles, diagnose, is_ready};
 use self::manifest::Manifest;
 pub use self::manifest::{Crd, Workload};
+pub(crate) use self::ready::is_complete;
 use self::ready::{Readiness, readiness};
+use crate::inject::set_label;
 use crate::stop::{resource, scales};
 use crate::target::{Error, Target, ask, not_found, pause, runtime};
 use crate::watch::Watcher;
@@ -52,12 +54,22 @@ pub struct Deployed {
 pub struct Plan {
     manifest: Manifest,
     deployed: Deployed,
+    /// The composition whose webhook patches pods in its namespaces.
+    injects: Option<String>,
 }
 
 impl Plan {
     /// What stopping needs, to be kept before anything is applied.
     pub fn deployed(&self) -> &Deployed {
         &self.deployed
+    }
+
+    /// Labels the namespaces of the rendering before there are pods in them,
+    /// so that the composition's webhook patches those.
+    #[must_use]
+    pub fn injected(mut self, composition: &str) -> Plan {
+        self.injects = Some(composition.to_owned());
+        self
     }
 }
 
@@ -82,7 +94,11 @@ pub fn plan(
         kept,
         pods: 0,
     };
-    Ok(Plan { manifest, deployed })
+    Ok(Plan {
+        manifest,
+        deployed,
+        injects: None,
+    })
 }
 
 /// The custom resources that are there before anything is deployed.
@@ -154,9 +170,18 @@ pub fn deploy(
         progress,
         cancel,
     };
-    let Plan { manifest, deployed } = plan;
+    let Plan {
+        manifest,
+        deployed,
+        injects,
+    } = plan;
     deployment.apply(&manifest.text(true), "namespaces and kinds")?;
     runtime.block_on(deployment.wait_for_kinds(&client, &manifest))?;
+    if injects.is_some() {
+        let namespaces = &manifest.namespaces;
+        let label = set_label(&client, namespaces, injects.as_deref(), cancel);
+        runtime.block_on(label)?;
+    }
     deployment.apply(&manifest.text(false), "the rest")?;
     runtime.block_on(deployment.scale_up(&client, &manifest))?;
     let pods = runtime.block_on(deployment.wait_until_ready(&client, &manifest))?;

@@ -9,10 +9,10 @@ pub mod discover;
 pub mod doctor;
 pub mod embedded;
 pub mod existing;
+pub mod inject;
 pub mod kind;
 pub mod logs;
 mod objects;
-pub mod overlay;
 pub mod preview;
 pub mod provider;
 pub mod registry;
@@ -21,3 +21,5 @@ pub mod stop;
 pub mod store;
 pub mod target;
 pub mod watch;
+
+pub use podcov_overlay as overlay;

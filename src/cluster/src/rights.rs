@@ -14,6 +14,7 @@ use serde_json::Value;
 
 pub use self::check::missing;
 pub use self::write::{Subject, manifest};
+use crate::inject::{NAME, configuration_name, own_namespace};
 use crate::objects::{Object, locate, text};
 use crate::stop::{resource, scales};
 use crate::target::{Error, Target, runtime};
@@ -50,6 +51,18 @@ pub struct Composition<'a> {
     pub creates_pods: bool,
     /// Clients of it may run in pods that the suite starts.
     pub has_clients: bool,
+    /// The webhook, where pods are patched as they are made.
+    pub webhook: Option<Injection<'a>>,
+}
+
+/// The webhook of a composition.
+#[derive(Clone, Copy, Debug)]
+pub struct Injection<'a> {
+    /// The composition.
+    pub composition: &'a str,
+    /// Patterns of the namespaces whose pods it patches, besides those of the
+    /// rendering.
+    pub namespaces: &'a [String],
 }
 
 /// The rights that a run of the composition needs, each once. Asks the cluster
@@ -91,6 +104,9 @@ fn of(objects: &[Object], composition: &Composition) -> Vec<Right> {
     read_logs(objects, composition, &mut all);
     stop(objects, composition, &mut all);
     clean_up(objects, &mut all);
+    if let Some(webhook) = composition.webhook {
+        inject(objects, webhook, &mut all);
+    }
     // The same right for two reasons is one, and so is one that holds everywhere
     // anyway.
     let mut rights: Vec<Right> = Vec::new();
@@ -306,6 +322,32 @@ fn clean_up(objects: &[Object], all: &mut Rights) {
         );
         all.of("delete the custom resources that the run made, and no others")
             .everywhere(group, plural, &["list", "delete"]);
+    }
+}
+
+/// `inject.rs`, `watch/injection.rs`: install the webhook, look at it, remove it.
+fn inject(objects: &[Object], webhook: Injection<'_>, all: &mut Rights) {
+    const NEWS: [&str; 4] = ["get", "create", "patch", "delete"];
+    let own = own_namespace(webhook.composition);
+    let hooks = "mutatingwebhookconfigurations";
+    let mut install = all.of("install the webhook and remove it at the end");
+    // The namespace is there before: a right can be given nowhere else.
+    install.one(None, "", "namespaces", &own, &["get", "patch"]);
+    let name = configuration_name(webhook.composition);
+    install.one(None, "admissionregistration.k8s.io", hooks, &name, &NEWS);
+    for (group, plural) in [("", "secrets"), ("", "services"), ("apps", "deployments")] {
+        install.one(Some(&own), group, plural, NAME, &NEWS);
+    }
+    // A request for a pod that is never made shows whether it answers.
+    install.some(&own, "", "pods", &["create", "delete"]);
+    let mut label = all.of("see and label the namespaces whose pods are patched");
+    label.everywhere("", "namespaces", &["list", "watch"]);
+    if webhook.namespaces.iter().any(|name| name.ends_with('*')) {
+        label.everywhere("", "namespaces", &["patch"]);
+    }
+    let named = webhook.namespaces.iter().cloned();
+    for name in namespaces(objects).into_iter().chain(named) {
+        label.one(None, "", "namespaces", &name, &["patch"]);
     }
 }
 

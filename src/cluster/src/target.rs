@@ -59,6 +59,9 @@ pub enum Error {
     /// Pods did not become ready.
     #[error(transparent)]
     NotReady(#[from] crate::deploy::NotReady),
+    /// The webhook cannot be had.
+    #[error("the webhook that patches pods does not work: {0}")]
+    Webhook(String),
     /// A file of the run.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -2,6 +2,7 @@
 //! everything is stopped.
 
 pub(crate) mod book;
+mod injection;
 pub mod observed;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,9 @@ use podcov_profile::ledger::Finding;
 use podcov_profile::names::Kind;
 
 use self::book::Book;
+pub(crate) use self::injection::AGENT_LABEL;
+use self::injection::Injection;
+pub use self::injection::Injects;
 use self::observed::{Observed, Pod};
 use crate::deploy::Workload;
 pub use crate::overlay::COMPONENT_ANNOTATION;
@@ -49,6 +53,7 @@ pub struct Live {
 pub struct Watcher {
     book: Arc<Mutex<Book>>,
     watched: Vec<Watched>,
+    client: Client,
     // Dropping it ends the watch.
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -92,16 +97,37 @@ impl Watcher {
         silence: Duration,
     ) -> Watcher {
         let book = Arc::new(Mutex::new(Book::new(run, watched.clone())));
-        runtime.spawn(follow(client, Arc::clone(&book), progress, silence));
+        runtime.spawn(follow(client.clone(), Arc::clone(&book), progress, silence));
         Watcher {
             book,
             watched,
+            client,
             runtime: Some(runtime),
         }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
         lock(&self.book)
+    }
+
+    /// From now on pods are expected to be patched by a webhook: who is not
+    /// gets a reason. Watches namespaces, too, whose labels are among the
+    /// reasons; without the right to, the reasons say less.
+    pub fn injects(&self, what: Injects) {
+        self.book().injection = Some(Injection::new(what));
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(follow_namespaces(
+                self.client.clone(),
+                Arc::clone(&self.book),
+            ));
+        }
+    }
+
+    /// The webhook is about to be removed.
+    pub fn injection_ends(&self) {
+        if let Some(injection) = &mut self.book().injection {
+            injection.ends();
+        }
     }
 
     /// What was seen so far.
@@ -233,6 +259,21 @@ async fn follow(
                 lock(&book).watch_failed(&reason(&error));
                 probe(&client, &book, progress.as_ref(), silence).await;
             }
+        }
+    }
+}
+
+/// What a namespace was like last is known of those, too, that are gone.
+async fn follow_namespaces(client: Client, book: Arc<Mutex<Book>>) {
+    let namespaces: Api<core::Namespace> = Api::all(client);
+    let stream = watcher::watcher(namespaces, watcher::Config::default()).default_backoff();
+    let mut stream = std::pin::pin!(stream);
+    while let Some(event) = stream.next().await {
+        let Ok(Event::InitApply(namespace) | Event::Apply(namespace)) = event else {
+            continue;
+        };
+        if let Some(injection) = &mut lock(&book).injection {
+            injection.namespace_seen(&namespace);
         }
     }
 }

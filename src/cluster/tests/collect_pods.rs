@@ -3,10 +3,13 @@
 //! Needs root on Linux, Go and rustc; what else is missing the cluster
 //! installs.
 
-use std::path::{Path, PathBuf};
+#[path = "collect/image.rs"]
+mod image;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use image::{PLAIN as PLAIN_IMAGE, PROFILE as IMAGE, identity, profile, worker};
 use podcov_cluster::collect::size::EvidenceSize;
 use podcov_cluster::collect::{Gather, Limits, collect};
 use podcov_cluster::deploy::{Deployed, deploy, plan};
@@ -16,16 +19,13 @@ use podcov_cluster::store::RunDir;
 use podcov_cluster::target::{Error, Target};
 use podcov_cluster::watch::{COMPONENT_ANNOTATION, Watched, Watcher};
 use podcov_process::{Cancel, Progress, Run, Silent};
+use podcov_profile::Identity;
 use podcov_profile::bundle::{self, Binary, Bundle, Mode, Sources};
 use podcov_profile::ledger::{Fate, Ledger};
 use podcov_profile::names::{Kind, Language};
-use podcov_profile::{Identity, classify};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 const RUN: &str = "20261121-090000-pods";
-const IMAGE: &str = "localhost/worker-profile:dev";
-const PLAIN_IMAGE: &str = "localhost/worker:dev";
 const NAMESPACE: &str = "sites";
 
 struct Composition {
@@ -205,115 +205,6 @@ fn widget(name: &str, finalizers: &[&str]) -> Value {
         "metadata": {"name": name, "namespace": NAMESPACE, "finalizers": finalizers}})
 }
 
-fn host() -> String {
-    let version = Run::new("rustc").arg("-vV").run().unwrap().text();
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    host.unwrap().to_owned()
-}
-
-/// Builds the worker with coverage, as podcov would.
-fn worker(folder: &Path) -> PathBuf {
-    let program = folder.join("worker");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/collect/worker.rs");
-    Run::new("rustc")
-        .args([
-            "--edition=2024",
-            "-Cinstrument-coverage",
-            "-Ctarget-feature=+crt-static",
-        ])
-        .args([
-            "-Cllvm-args=-runtime-counter-relocation",
-            "-Clink-arg=-Wl,--build-id=sha1",
-        ])
-        .args(["--target", &host(), "-o", program.to_str().unwrap(), source])
-        .run()
-        .unwrap();
-    program
-}
-
-fn launcher() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("launcher");
-    let host = host();
-    let flags = [
-        "-Ctarget-feature=+crt-static",
-        "-Crelocation-model=static",
-        "-Clink-arg=-nostartfiles",
-        "-Clink-arg=-nostdlib",
-    ];
-    Run::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "-p",
-            "podcov-launcher",
-            "--profile",
-            "launcher",
-        ])
-        .args(["--target", &host, "--target-dir", target.to_str().unwrap()])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        // As the build crate does it.
-        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
-        .run()
-        .unwrap();
-    target.join(host).join("launcher/podcov-launcher")
-}
-
-/// What LLVM's runtime writes into profiles of this program.
-fn identity(program: &Path, folder: &Path) -> Identity {
-    let profile = folder.join("probe.profraw");
-    let run = Run::new(program)
-        .arg("once")
-        .env("LLVM_PROFILE_FILE", &profile);
-    run.run().unwrap();
-    let bytes = std::fs::read(profile).unwrap();
-    classify("probe.profraw", &bytes).identities.remove(0)
-}
-
-fn image(folder: &Path, identity: &Identity) -> PathBuf {
-    let hex = |bytes: &[u8]| -> String {
-        Sha256::digest(bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    };
-    let tar_of = |files: &[(&str, &[u8])]| {
-        let mut tar = tar::Builder::new(Vec::new());
-        for (name, bytes) in files {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(bytes.len() as u64);
-            header.set_mode(0o755);
-            tar.append_data(&mut header, name, *bytes).unwrap();
-        }
-        tar.into_inner().unwrap()
-    };
-    let worker = std::fs::read(folder.join("worker")).unwrap();
-    let launcher = std::fs::read(launcher()).unwrap();
-    let layer = tar_of(&[("app/worker", &worker), ("podcov/launcher", &launcher)]);
-    let identity = identity.to_string();
-    let entrypoint = [
-        "/podcov/launcher",
-        "--identity",
-        &identity,
-        "--",
-        "/app/worker",
-    ];
-    let config = json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
-        "os": "linux",
-        "config": {"Entrypoint": entrypoint, "User": "65532:65532"},
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex(&layer))]},
-    });
-    let manifest = json!([{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]);
-    let archive = tar_of(&[
-        ("config.json", config.to_string().as_bytes()),
-        ("layer.tar", &layer),
-        ("manifest.json", manifest.to_string().as_bytes()),
-    ]);
-    let path = folder.join("worker.tar");
-    std::fs::write(&path, archive).unwrap();
-    path
-}
-
 fn bundles(identity: &Identity) -> Vec<Bundle> {
     let bundle = |component: &str| Bundle {
         schema: bundle::SCHEMA,
@@ -363,7 +254,7 @@ fn every_incarnation_of_real_pods_is_in_the_ledger() {
     let composition = Composition::up();
     let folder = composition.folder.path();
     let identity = identity(&worker(folder), folder);
-    let archive = image(folder, &identity);
+    let archive = profile(folder, &identity);
     let names = [IMAGE.to_owned()];
     composition
         .cluster

@@ -9,7 +9,6 @@ use website_api::{Certificate, CertificateSpec, Rollout, TlsMode, WEBSITE_LABEL,
 
 use crate::error::Error;
 use crate::options::Options;
-use crate::pod_patch;
 
 /// Port of the site in the web server's container.
 const SITE_PORT: u16 = 8080;
@@ -120,25 +119,22 @@ pub fn service(site: &Website) -> Result<Service, Error> {
     });
     Ok(Service {
         metadata: metadata(site, name(site).to_owned()),
-        spec: Some(serde_json::from_value(spec).map_err(|e| Error::Patched("Service", e))?),
+        spec: Some(serde_json::from_value(spec).map_err(|e| Error::Generated("Service", e))?),
         ..Service::default()
     })
 }
 
-/// The web servers, with the operator's pod patch merged in.
+/// The web servers.
 ///
 /// # Errors
-/// When the pod patch makes something of the template that is not a pod template.
+/// Never for what is built here; the conversion is checked all the same.
 pub fn deployment(
     site: &Website,
     digest: &str,
     certificate: Option<&MountedCertificate>,
     options: &Options,
 ) -> Result<Deployment, Error> {
-    let mut template = pod_template(site, digest, certificate, &options.webserver_image);
-    if let Some(patch) = &options.pod_patch {
-        pod_patch::merge(&mut template, patch);
-    }
+    let template = pod_template(site, digest, certificate, &options.webserver_image);
     let strategy = match site.spec.rollout {
         Rollout::Gradual => json!({
             "type": "RollingUpdate",
@@ -156,7 +152,7 @@ pub fn deployment(
     });
     Ok(Deployment {
         metadata: metadata(site, name(site).to_owned()),
-        spec: Some(serde_json::from_value(spec).map_err(|e| Error::Patched("Deployment", e))?),
+        spec: Some(serde_json::from_value(spec).map_err(|e| Error::Generated("Deployment", e))?),
         ..Deployment::default()
     })
 }
@@ -236,23 +232,20 @@ mod tests {
     use super::*;
 
     fn site(extra: Value) -> Website {
-        let mut spec = json!({
-            "host": "a.example.com",
-            "content": {"pages": {"/": "x"}}
-        });
-        pod_patch::merge(&mut spec, &extra);
+        let mut spec = extra;
+        spec["host"] = json!("a.example.com");
+        spec["content"] = json!({"pages": {"/": "x"}});
         let mut site = Website::new("a", serde_json::from_value(spec).expect("valid"));
         site.metadata.namespace = Some("ns".to_owned());
         site.metadata.uid = Some("u-1".to_owned());
         site
     }
 
-    fn options(pod_patch: Option<Value>) -> Options {
+    fn options() -> Options {
         Options {
             namespace: "sys".into(),
             pod: None,
             webserver_image: "localhost/webserver:dev".into(),
-            pod_patch,
             health_address: ([127, 0, 0, 1], 0).into(),
             log_level: "info".into(),
         }
@@ -283,7 +276,7 @@ mod tests {
             secret: "a-tls".into(),
             revision: 3,
         };
-        let made = deployment(&site, "d", Some(&mounted), &options(None)).unwrap();
+        let made = deployment(&site, "d", Some(&mounted), &options()).unwrap();
         let mounts = container(&made).volume_mounts.as_ref().expect("mounts");
         assert_eq!(mounts[1].mount_path, "/etc/tls");
         let ports = service(&site).unwrap().spec.unwrap().ports.unwrap();
@@ -291,31 +284,16 @@ mod tests {
     }
 
     #[test]
-    fn the_pod_patch_reaches_the_container() {
-        let patch = json!({"spec": {"containers": [{
-            "name": "webserver",
-            "image": "other",
-            "env": [{"name": "EXTRA", "value": "1"}]
-        }]}});
-        let made = deployment(&site(json!({})), "d", None, &options(Some(patch))).unwrap();
+    fn the_web_server_is_told_where_everything_is() {
+        let made = deployment(&site(json!({})), "d", None, &options()).unwrap();
         let container = container(&made);
-        assert_eq!(container.image.as_deref(), Some("other"));
+        assert_eq!(container.image.as_deref(), Some("localhost/webserver:dev"));
         let names: Vec<_> = container
             .env
             .iter()
             .flatten()
             .map(|e| e.name.as_str())
             .collect();
-        assert_eq!(
-            names,
-            ["SITE_FILE", "SITE_ADDRESS", "ADMIN_ADDRESS", "EXTRA"]
-        );
-    }
-
-    #[test]
-    fn a_pod_patch_that_breaks_the_template_is_an_error() {
-        let patch = json!({"spec": {"containers": "none"}});
-        let error = deployment(&site(json!({})), "d", None, &options(Some(patch))).unwrap_err();
-        assert!(error.to_string().contains("WEBSITE_POD_PATCH"), "{error}");
+        assert_eq!(names, ["SITE_FILE", "SITE_ADDRESS", "ADMIN_ADDRESS"]);
     }
 }

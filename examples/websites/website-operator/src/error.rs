@@ -17,10 +17,9 @@ pub enum Error {
     /// The finalizer could not be added or removed, or what lies between failed.
     #[error("could not finish the finalizer's step")]
     Finalizer(#[source] Box<finalizer::Error<Error>>),
-    /// A generated object is not what the API's types expect, for which a pod patch can be the
-    /// reason.
-    #[error("the patched {0} is not valid; check WEBSITE_POD_PATCH")]
-    Patched(&'static str, #[source] serde_json::Error),
+    /// A generated object is not what the API's types expect.
+    #[error("the generated {0} is not valid")]
+    Generated(&'static str, #[source] serde_json::Error),
     /// A namespaced object without a namespace.
     #[error("website without a namespace")]
     NoNamespace,
@@ -57,7 +56,7 @@ impl Error {
                 | finalizer::Error::RemoveFinalizer(error) => says_farewell(error),
                 _ => false,
             },
-            Self::Patched(..) | Self::NoNamespace => false,
+            Self::Generated(..) | Self::NoNamespace => false,
         }
     }
 

@@ -1,8 +1,8 @@
 //! The operator behind `Website`: from a specification to web servers, and back to nothing.
 //!
 //! The flow of one reconciliation is `reconcile.rs`, from top to bottom. What it decides is in
-//! modules without I/O (`site`, `pod_patch`, `children`, `progress`); what it does to the cluster
-//! is in `hosts`, `apply` and `audit`.
+//! modules without I/O (`site`, `children`, `progress`); what it does to the cluster is
+//! in `hosts`, `apply` and `audit`.
 
 pub mod apply;
 pub mod audit;
@@ -13,7 +13,6 @@ pub mod health;
 pub mod hosts;
 pub mod logging;
 pub mod options;
-pub mod pod_patch;
 pub mod progress;
 pub mod reconcile;
 pub mod run;

@@ -2,8 +2,6 @@
 
 use std::net::SocketAddr;
 
-use serde_json::Value;
-
 /// Settings of one operator process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -13,8 +11,6 @@ pub struct Options {
     pub pod: Option<String>,
     /// Image of the web servers.
     pub webserver_image: String,
-    /// Strategic-merge patch of the web servers' pod template.
-    pub pod_patch: Option<Value>,
     /// Where probes are answered.
     pub health_address: SocketAddr,
     /// Least severe message that is written.
@@ -27,9 +23,6 @@ pub enum OptionsError {
     /// A needed variable is not set.
     #[error("environment variable {0} is not set; the Deployment in manifests/ sets it")]
     Missing(&'static str),
-    /// The patch cannot be read.
-    #[error("WEBSITE_POD_PATCH must be a JSON object, a strategic-merge patch of a pod template")]
-    PodPatch(#[source] Option<serde_json::Error>),
     /// The address cannot be read.
     #[error("HEALTH_ADDRESS must be an address with a port such as `0.0.0.0:8081`, found `{0}`")]
     HealthAddress(String),
@@ -48,22 +41,11 @@ impl Options {
             namespace: need("OPERATOR_NAMESPACE")?,
             pod: set("POD_NAME"),
             webserver_image: need("WEBSERVER_IMAGE")?,
-            pod_patch: set("WEBSITE_POD_PATCH")
-                .map(|text| pod_patch(&text))
-                .transpose()?,
             health_address: address
                 .parse()
                 .map_err(|_| OptionsError::HealthAddress(address))?,
             log_level: set("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),
         })
-    }
-}
-
-fn pod_patch(text: &str) -> Result<Value, OptionsError> {
-    match serde_json::from_str(text) {
-        Ok(patch @ Value::Object(_)) => Ok(patch),
-        Ok(_) => Err(OptionsError::PodPatch(None)),
-        Err(source) => Err(OptionsError::PodPatch(Some(source))),
     }
 }
 
@@ -85,7 +67,6 @@ mod tests {
         let options = read(&NEEDED).expect("complete");
         assert_eq!(options.health_address.port(), 8081);
         assert_eq!(options.log_level, "info");
-        assert_eq!(options.pod_patch, None);
     }
 
     #[test]
@@ -94,22 +75,5 @@ mod tests {
         assert!(error.to_string().contains("WEBSERVER_IMAGE"), "{error}");
         let empty = read(&[("OPERATOR_NAMESPACE", " "), NEEDED[1]]).unwrap_err();
         assert!(empty.to_string().contains("OPERATOR_NAMESPACE"), "{empty}");
-    }
-
-    #[test]
-    fn a_patch_must_be_an_object() {
-        for bad in ["[1]", "{", "\"x\""] {
-            let error = read(&[NEEDED[0], NEEDED[1], ("WEBSITE_POD_PATCH", bad)]).unwrap_err();
-            assert!(matches!(error, OptionsError::PodPatch(_)), "{bad}: {error}");
-        }
-        let good = read(&[
-            NEEDED[0],
-            NEEDED[1],
-            ("WEBSITE_POD_PATCH", r#"{"spec":{}}"#),
-        ]);
-        assert_eq!(
-            good.unwrap().pod_patch,
-            Some(serde_json::json!({"spec": {}}))
-        );
     }
 }

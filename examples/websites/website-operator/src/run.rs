@@ -37,7 +37,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     info!(
         kubernetes = version.git_version,
         image = options.webserver_image,
-        patched = options.pod_patch.is_some(),
         "starting"
     );
 

@@ -54,6 +54,15 @@ impl Reference {
         })
     }
 
+    /// A name of podcov's own, which is known to be one: `registry/name:tag`.
+    pub(crate) fn exactly(text: &str) -> Self {
+        let (name, tag) = text.rsplit_once(':').unwrap_or((text, "latest"));
+        Reference {
+            name: name.to_owned(),
+            tag: tag.to_owned(),
+        }
+    }
+
     /// The tag.
     pub(crate) fn tag(&self) -> &str {
         &self.tag

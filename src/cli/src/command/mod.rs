@@ -10,6 +10,7 @@ pub mod exec;
 pub mod export;
 pub mod import;
 pub mod init;
+pub mod inject;
 pub mod inspect;
 pub mod merge;
 pub mod rbac;

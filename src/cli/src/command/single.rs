@@ -59,7 +59,8 @@ pub fn deploy(global: &Global) -> Result<Exit, Failure> {
     steps::check_rights(&session, cluster.as_ref(), &rendered)?;
     steps::load_images(&session, cluster.as_ref(), &bundles)?;
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
-    let deployed = steps::deploy(&session, cluster.as_ref(), &rendered, &watcher);
+    let deployed = steps::inject(&session, cluster.as_ref(), &bundles, None)
+        .and_then(|()| steps::deploy(&session, cluster.as_ref(), &rendered, &watcher));
     remember(&session, watcher.finish())?;
     deployed.map(|_| Exit::Fine)
 }
@@ -97,8 +98,9 @@ pub fn stop(global: &Global) -> Result<Exit, Failure> {
     let cluster = steps::cluster_there(&session)?;
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
     let stopped = steps::stop(&session, cluster.as_ref(), &watcher, &session.cancel);
+    let removed = steps::uninject(&session, cluster.as_ref(), &watcher);
     remember(&session, watcher.finish())?;
-    stopped.map(|()| Exit::Fine)
+    stopped.and(removed).map(|()| Exit::Fine)
 }
 
 /// Each command watches only while it runs; together they saw what they saw.

@@ -8,7 +8,10 @@ use podcov_cluster::registry::Registry;
 use podcov_profile::names::{Kind, Language};
 use toml::Spanned;
 
-use super::file::{BuilderName, Cluster, Component, File, Gate, MetricName, Provider};
+use super::file::{
+    BuilderName, Cluster, Component, CreatedBy, Deploy, File, Gate, InjectName, MetricName,
+    Provider,
+};
 use super::{Config, nearest};
 use crate::exit::{Exit, Failure};
 
@@ -105,6 +108,7 @@ pub fn check(config: &Config, place: &Place<'_>) -> Result<(), Failure> {
         }
         check_metric(gate, &file.components, place)?;
     }
+    check_namespaces(&file.deploy, place)?;
     check_globs(file, place)?;
     check_cluster(&file.cluster, place)
 }
@@ -306,6 +310,7 @@ fn check_component(
         if !others.contains(&by.as_str()) {
             return Err(unknown_component(by, created.span(), &others, place));
         }
+        check_created_by(config, name, created, place)?;
     }
     let needs_image = component.created_by.is_some() || !component.workloads.is_empty();
     if needs_image && component.image.is_none() {
@@ -323,6 +328,50 @@ fn check_component(
                 .help(
                     "write `Kind/name` or `Kind/name:container`, such as `Deployment/op:manager`",
                 ));
+        }
+    }
+    Ok(())
+}
+
+/// Either an option of the operator brings the pods what they need, or the
+/// webhook.
+fn check_created_by(
+    config: &Config,
+    name: &str,
+    created: &Spanned<CreatedBy>,
+    place: &Place<'_>,
+) -> Result<(), Failure> {
+    let CreatedBy { env, container, .. } = created.get_ref();
+    let wrong = |text: String, help: &str| Err(place.failure(created.span(), text).help(help));
+    match (env, container) {
+        (Some(_), None) => wrong(
+            format!("`created_by` of `{name}` has `env` and no `container`"),
+            "name the container in the created pods: `container = \"…\"`",
+        ),
+        (None, Some(_)) => wrong(
+            format!("`created_by` of `{name}` has `container` and no `env`"),
+            "leave it out: the webhook finds containers by their image",
+        ),
+        (None, None) if config.file.deploy.inject == InjectName::Off => wrong(
+            format!("`created_by` of `{name}` has no `env`, and [deploy] has `inject = \"off\"`"),
+            "leave `inject` out, or name the operator's option in `env`",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Names of namespaces, or beginnings of them.
+fn check_namespaces(deploy: &Deploy, place: &Place<'_>) -> Result<(), Failure> {
+    let Some(typed) = &deploy.inject_namespaces else {
+        return Ok(());
+    };
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    for pattern in typed.get_ref() {
+        let start = pattern.strip_suffix('*').unwrap_or(pattern);
+        if pattern.is_empty() || !start.chars().all(good) {
+            return Err(place
+                .failure(typed.span(), format!("`{pattern}` cannot mean namespaces"))
+                .help("write a name, or its beginning with `*` behind, such as `e2e-*`"));
         }
     }
     Ok(())

@@ -117,7 +117,8 @@ pub struct Component {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub workloads: Vec<Spanned<String>>,
-    /// The operator that creates its pods, and that operator's option for it.
+    /// The operator that creates its pods. The webhook patches them by their
+    /// image, or, where it is named, an option of the operator does.
     #[serde(default)]
     #[schemars(with = "Option<CreatedBy>")]
     pub created_by: Option<Spanned<CreatedBy>>,
@@ -126,16 +127,19 @@ pub struct Component {
     pub env: BTreeMap<String, String>,
 }
 
-/// An operator's option for the pods that it creates.
+/// An operator that creates pods, and its option for them, if it has one.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreatedBy {
     /// The operator that creates the pods.
     pub component: String,
     /// Its variable that takes a strategic-merge patch of the pod template.
-    pub env: String,
-    /// The container in the created pods.
-    pub container: String,
+    /// Default: it has none, and the webhook patches the pods.
+    #[serde(default)]
+    pub env: Option<String>,
+    /// With `env`: the container in the created pods.
+    #[serde(default)]
+    pub container: Option<String>,
 }
 
 /// How the image of a component is made.
@@ -222,6 +226,18 @@ pub struct Deploy {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub manifests: Vec<Spanned<PathBuf>>,
+    /// Which pods a webhook in the cluster patches when they are created:
+    /// `created` (default), those of components whose `created_by` names no
+    /// option of the operator; `all`, those of every component with an
+    /// `image`, also where a package manager takes changes back; `off`.
+    #[serde(default)]
+    pub inject: InjectName,
+    /// The namespaces in which it does, besides those of your manifests: names,
+    /// or beginnings of names with `*` behind. Default: every namespace in a
+    /// cluster that podcov makes, none in an existing one.
+    #[serde(default)]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub inject_namespaces: Option<Spanned<Vec<String>>>,
     /// How long pods may take to become ready. Default: `3m`.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
@@ -327,6 +343,9 @@ words!(
 words!(
     /// Where a cluster comes from.
     Provider { #[default] Auto, Embedded, Kind, Existing });
+words!(
+    /// Which pods are patched when they are created.
+    InjectName { #[default] Created, All, Off });
 words!(
     /// What lost evidence means.
     Policy { #[default] Tolerate, Complete });

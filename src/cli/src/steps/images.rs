@@ -75,6 +75,33 @@ fn push_images(session: &Session, registry: &Registry, bundles: &[Bundle]) -> Re
     session.update_record(|record| record.images = images)
 }
 
+/// Brings podcov's own program to where the nodes find it, and says what pods
+/// call it there.
+pub fn load_agent(
+    session: &Session,
+    cluster: &dyn Cluster,
+    progress: &dyn Progress,
+) -> Result<String, Failure> {
+    let context = podcov_build::Context {
+        cache: &session.cache(),
+        bundles: &session.run.bundle(),
+        progress,
+        cancel: &session.cancel,
+    };
+    let dir = session.run.path.join("agent");
+    let agent = podcov_build::write_agent_image(&dir, &context).or_exit(Exit::Build)?;
+    let (reference, archive) = (&agent.reference, &agent.archive);
+    if let Some(registry) = &session.config.registry {
+        let pushed = registry.push(archive, reference, progress, &session.cancel);
+        pushed.or_exit(Exit::Cluster)?;
+        return Ok(registry.name(reference, &agent.digest));
+    }
+    let names = std::slice::from_ref(reference);
+    let loaded = cluster.load_image(archive, names, progress, &session.cancel);
+    loaded.or_exit(Exit::Cluster)?;
+    Ok(agent.reference)
+}
+
 /// The images of the bundles, each with its archive.
 pub fn archives<'a>(
     session: &'a Session,

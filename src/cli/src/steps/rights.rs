@@ -2,7 +2,7 @@
 
 use podcov_cluster::overlay::Rendered;
 use podcov_cluster::provider::{Cluster, Provider};
-use podcov_cluster::rights::{self, Composition, Right};
+use podcov_cluster::rights::{self, Composition, Injection, Right};
 use podcov_profile::names::Kind;
 
 use crate::exit::{Exit, Failure, OrExit};
@@ -20,10 +20,16 @@ pub fn rights(
 ) -> Result<Vec<Right>, Failure> {
     let components = &session.config.file.components;
     let has = |kind| components.iter().any(|component| component.kind == kind);
+    let namespaces = steps::namespaces(session, cluster);
+    let webhook = Injection {
+        composition: session.config.name(),
+        namespaces: &namespaces,
+    };
     let composition = Composition {
         rendering: &rendered.objects,
         creates_pods: has(Kind::Workload),
         has_clients: has(Kind::Client),
+        webhook: steps::injects(session).then_some(webhook),
     };
     let target = steps::target(session, cluster);
     rights::needed(&target, &composition, &session.cancel).or_exit(Exit::Cluster)

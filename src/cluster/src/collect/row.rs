@@ -263,6 +263,9 @@ impl Rows<'_> {
         container: &Container,
         start: &Expected<'_>,
     ) -> (Cause, String) {
+        if let Some(why) = &container.not_injected {
+            return (Cause::NotInjected, format!("not injected: {why}"));
+        }
         let said = self.said(pod, container, start);
         if let Some(why) = word(&said, NO_EVIDENCE) {
             return not_writable(why);

@@ -135,6 +135,11 @@ fn deployment(object: &Deployment) -> Readiness {
     }
 }
 
+/// Whether all pods of the newest template are ready, and no others are left.
+pub(crate) fn is_complete(object: &Deployment) -> bool {
+    deployment(object).done
+}
+
 fn stateful_set(object: &StatefulSet) -> Readiness {
     let spec = object.spec.as_ref();
     let status = object.status.clone().unwrap_or_default();

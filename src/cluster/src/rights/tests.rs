@@ -77,6 +77,7 @@ fn rights(creates_pods: bool) -> Vec<Right> {
         rendering: &[],
         creates_pods,
         has_clients: false,
+        webhook: None,
     };
     of(&objects(), &composition)
 }

@@ -107,8 +107,10 @@ fn plain(value: Value) -> Object {
     }
 }
 
-/// What may be done to which things: the verbs, and the names if not all.
+/// Words of a rule, and why it is there.
 type Verbs<'a> = (BTreeSet<&'a str>, BTreeSet<&'a str>);
+/// A group, verbs, names, and whether it is about paths.
+type Things<'a> = (&'a str, BTreeSet<&'a str>, BTreeSet<&'a str>, bool);
 
 /// The rights of one place as few rules, none of which says more than they do.
 fn rules(rights: &[Right], place: Option<&str>) -> Vec<Rule> {
@@ -122,8 +124,7 @@ fn rules(rights: &[Right], place: Option<&str>) -> Vec<Rule> {
             .any(|all| all.name.is_none() && all.covers(right))
     };
     // By thing: what may be done to all of its kind is not said of one again.
-    let mut things: BTreeMap<(&str, &str, Option<&str>), (BTreeSet<&str>, BTreeSet<&str>)> =
-        BTreeMap::new();
+    let mut things: BTreeMap<(&str, &str, Option<&str>), Verbs> = BTreeMap::new();
     for right in of_place
         .iter()
         .filter(|r| r.name.is_none() || !is_for_all(r))
@@ -146,17 +147,14 @@ fn rules(rights: &[Right], place: Option<&str>) -> Vec<Rule> {
         entry.0.extend(name);
         entry.1.extend(whys);
     }
-    let mut merged: BTreeMap<(&str, BTreeSet<&str>, BTreeSet<&str>, bool), Verbs> = BTreeMap::new();
+    let mut merged: BTreeMap<Things, Verbs> = BTreeMap::new();
     for ((group, resource, verbs, _), (names, whys)) in named {
         let is_url = resource.starts_with('/');
         let entry = merged.entry((group, verbs, names, is_url)).or_default();
         entry.0.insert(resource);
         entry.1.extend(whys);
     }
-    let rule = |((group, verbs, names, is_url), (resources, whys)): (
-        (&str, BTreeSet<&str>, BTreeSet<&str>, bool),
-        Verbs,
-    )| {
+    let rule = |((group, verbs, names, is_url), (resources, whys)): (Things, Verbs)| {
         let mut value = match is_url {
             true => json!({"nonResourceURLs": resources}),
             false => json!({"apiGroups": [group], "resources": resources}),

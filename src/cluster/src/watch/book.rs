@@ -9,8 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use podcov_profile::ledger::Finding;
 
 use super::Watched;
+use super::injection::{Injection, Place};
 use super::observed::{Container, Observed, Pod, SCHEMA, Start};
-use crate::overlay::COMPONENT_ANNOTATION;
+use crate::overlay::{COMPONENT_ANNOTATION, is_image};
 use crate::store;
 
 /// How far the clocks of this machine and of the cluster may be apart.
@@ -31,6 +32,8 @@ pub(crate) struct Book {
     findings: Vec<Finding>,
     restarts_of_watch: u32,
     last_error: String,
+    /// Of the webhook, where there is one.
+    pub(crate) injection: Option<Injection>,
     pub(crate) lost: Option<String>,
 }
 
@@ -77,6 +80,7 @@ impl Book {
     /// The pod was deleted.
     pub(crate) fn deleted(&mut self, pod: &core::Pod) {
         self.seen(pod);
+        self.of_webhook(pod, true);
         if let Some(pod) = pod
             .metadata
             .uid
@@ -94,6 +98,9 @@ impl Book {
         if let Some(listed) = &mut self.listing {
             listed.insert(uid.clone());
         }
+        if self.of_webhook(pod, false) {
+            return;
+        }
         let containers = self.components(pod);
         if containers.is_empty() {
             return;
@@ -107,6 +114,7 @@ impl Book {
             self.tell_other(pod, &containers);
             return;
         }
+        self.note_missed(pod, &containers);
         let entry = self.pods.entry(uid.clone()).or_insert_with(|| Pod {
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
@@ -136,6 +144,23 @@ impl Book {
         for status in statuses.into_iter().flatten().flatten() {
             if let Some(container) = entry.containers.iter_mut().find(|c| c.name == status.name) {
                 note_status(container, status);
+            }
+        }
+    }
+
+    fn of_webhook(&mut self, pod: &core::Pod, is_gone: bool) -> bool {
+        let injection = self.injection.as_mut();
+        injection.is_some_and(|known| known.own_pod_seen(pod, is_gone, Timestamp::now()))
+    }
+
+    /// Containers that the webhook should have patched and did not.
+    fn note_missed(&mut self, pod: &core::Pod, containers: &[Container]) {
+        let Some(injection) = &mut self.injection else {
+            return;
+        };
+        for container in containers {
+            if injection.injects(&container.component) && !is_measured(pod, &container.name) {
+                injection.missed(pod, &container.name);
             }
         }
     }
@@ -206,7 +231,7 @@ impl Book {
     }
 
     fn component_of(&self, image: &str) -> Option<String> {
-        let has = |watched: &&Watched| watched.images.iter().any(|name| same_image(name, image));
+        let has = |watched: &&Watched| watched.images.iter().any(|name| is_image(name, image));
         self.watched
             .iter()
             .find(has)
@@ -234,7 +259,11 @@ impl Book {
     pub(crate) fn observed(&self) -> Observed {
         let mut pods: Vec<Pod> = self.pods.values().cloned().collect();
         pods.sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
+        if let Some(injection) = &self.injection {
+            tell_missed(injection, &mut pods);
+        }
         let mut findings = self.findings.clone();
+        findings.extend(self.injection.iter().flat_map(Injection::findings));
         if self.restarts_of_watch > 0 {
             let times = self.restarts_of_watch;
             let mut text = format!("the watch over pods had to list them anew {times} times");
@@ -256,6 +285,28 @@ impl Book {
             lost,
         }
     }
+}
+
+fn tell_missed(injection: &Injection, pods: &mut [Pod]) {
+    for pod in pods {
+        let place = Place {
+            namespace: &pod.namespace,
+            created: pod.created.as_deref(),
+        };
+        for container in &mut pod.containers {
+            container.not_injected = injection.why(&pod.uid, &container.name, &place);
+        }
+    }
+}
+
+/// Whether the launcher of a container knows where to write.
+fn is_measured(pod: &core::Pod, container: &str) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| {
+        let init = spec.init_containers.iter().flatten();
+        init.chain(&spec.containers)
+    });
+    let mut own = containers.filter(|c| c.name == container);
+    own.any(|c| c.env.iter().flatten().any(|env| env.name == "PODCOV_RUN"))
 }
 
 fn leave(pod: &mut Pod) {

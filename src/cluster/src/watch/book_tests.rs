@@ -266,3 +266,28 @@ fn what_was_observed_survives_its_file() {
     let text = serde_json::to_string(&observed).unwrap();
     assert_eq!(serde_json::from_str::<Observed>(&text).unwrap(), observed);
 }
+
+#[test]
+fn a_pod_that_the_webhook_did_not_patch_is_told_with_the_reason() {
+    let mut book = book();
+    book.injection = Some(Injection::new(super::super::Injects {
+        composition: "sites".into(),
+        components: vec!["op".into()],
+        own_namespace: "podcov-hook-sites".into(),
+        needs_privileged: true,
+    }));
+    let status = || status("a-0", 0, running(0), json!({}));
+    let run = json!([{"name": "PODCOV_RUN", "value": "run-1"}]);
+    book.seen(&pod_with("1", "localhost/op-profile:dev", run, status()));
+    book.seen(&pod_with("2", "localhost/op:dev", json!([]), status()));
+    let digest = "localhost/op@sha256:00";
+    book.seen(&pod_with("3", digest, json!([]), status()));
+    let reasons = book
+        .observed()
+        .pods
+        .into_iter()
+        .map(|mut pod| pod.containers.remove(0));
+    let reasons: Vec<_> = reasons.map(|container| container.not_injected).collect();
+    let silent = "the webhook did not answer in time when the pod was created".to_owned();
+    assert_eq!(reasons, [None, Some(silent.clone()), Some(silent)]);
+}

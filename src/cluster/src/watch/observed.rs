@@ -67,6 +67,9 @@ pub struct Container {
     /// What it waits for, if it does: `ImagePullBackOff`, `CrashLoopBackOff`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
+    /// Why the webhook did not patch it, if it should have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_injected: Option<String>,
     /// Its starts that were seen, ordered by number.
     pub starts: Vec<Start>,
 }
@@ -126,6 +129,8 @@ impl Pod {
 impl Container {
     fn absorb_earlier(&mut self, earlier: Container) {
         self.restarts = self.restarts.max(earlier.restarts);
+        // The earlier watch saw it created.
+        self.not_injected = earlier.not_injected.or(self.not_injected.take());
         for start in earlier.starts {
             if self.starts.iter().all(|known| known.number != start.number) {
                 self.starts.push(start);

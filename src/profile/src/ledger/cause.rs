@@ -40,6 +40,8 @@ pub enum Cause {
     NeverStarted,
     /// The pod ran another image than the measured one.
     OtherImage,
+    /// The webhook did not make the pod a measured one.
+    NotInjected,
     /// It ran, and nothing of the launcher is there.
     NoLauncher,
     /// Counters were written at intervals, and the process ended in one: what
@@ -69,6 +71,7 @@ impl Cause {
             Cause::VolumeNotWritable => "volume-not-writable",
             Cause::NeverStarted => "never-started",
             Cause::OtherImage => "other-image",
+            Cause::NotInjected => "not-injected",
             Cause::NoLauncher => "no-launcher",
             Cause::Ticker => "ticker",
             Cause::Removed => "removed",

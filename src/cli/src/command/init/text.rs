@@ -81,6 +81,13 @@ fn write_all(out: &mut String, found: &Found<'_>) -> fmt::Result {
     deploy(out, found)?;
     writeln!(
         out,
+        "# Pods of the composition's images that no manifest shows are patched when they are created:\n\
+         # created: those of workloads with `created_by = {{ component = \"…\" }}`; all: those of every\n\
+         # component with an image, as it takes where a package manager takes changes back; off.\n\
+         inject = \"created\""
+    )?;
+    writeln!(
+        out,
         "\n[e2e]\n# Runs with KUBECONFIG set, and with kubectl and the measured clients on PATH."
     )?;
     for line in &found.suite.about {
