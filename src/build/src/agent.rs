@@ -23,6 +23,8 @@ pub struct AgentImage {
     /// What manifests call it. The tag changes with every byte of the program,
     /// so a cluster that is kept never starts an older one.
     pub reference: String,
+    /// Digest of its manifest, `sha256:…`.
+    pub digest: String,
     /// The archive.
     pub archive: PathBuf,
 }
@@ -52,7 +54,7 @@ pub fn write_agent_image(dir: &Path, ctx: &Context) -> Result<AgentImage, Error>
     config.set_working_dir(Some("/".to_owned()));
     let machine = image::machine(std::env::consts::ARCH);
     let partial = scratch.path().join("archive");
-    image::write(
+    let digest = image::write(
         &Reference::exactly(&reference),
         image::configuration(config, machine, None),
         None,
@@ -62,5 +64,9 @@ pub fn write_agent_image(dir: &Path, ctx: &Context) -> Result<AgentImage, Error>
         ctx,
     )?;
     std::fs::rename(&partial, &archive).at("rename", &partial)?;
-    Ok(AgentImage { reference, archive })
+    Ok(AgentImage {
+        reference,
+        digest,
+        archive,
+    })
 }

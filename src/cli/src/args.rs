@@ -115,7 +115,24 @@ pub enum Command {
         command: Inject,
     },
     /// Load the images, apply the overlay, wait until pods are ready
-    Deploy,
+    ///
+    /// With --dry-run it only says what would be changed in the cluster: the objects, field by field,
+    /// as the API server itself would take them, what of it is podcov's, the images, and what is
+    /// stopped at the end. Nothing in the cluster or the registry is changed.
+    #[command(
+        after_help = "Examples:\n  podcov deploy\n  podcov build && podcov deploy --dry-run\n\nExit status: 0 fine · 2 usage · 6 the cluster refuses it · 7 nothing was built"
+    )]
+    Deploy(Deploy),
+    /// Print the least rights that podcov needs in the cluster
+    ///
+    /// An administrator applies them. They are worked out from what podcov does and from the objects of the composition: no `exec`,
+    /// and no `*` but where your own roles have one. Without an option they are for the service
+    /// account `podcov` in the namespace `podcov`, which the manifest makes. The cluster has to be
+    /// up; it is asked which kinds it has.
+    #[command(
+        after_help = "Examples:\n  podcov rbac > podcov-rights.yaml\n  podcov rbac --service-account ci/runner | kubectl apply -f -\n  podcov rbac --user jane@example.org\n\nExit status: 0 fine · 2 usage · 6 cluster"
+    )]
+    Rbac(Rbac),
     /// Run the e2e command against the deployed composition
     Test(Test),
     /// Say that a phase of the suite starts or ends
@@ -310,6 +327,43 @@ pub enum Inject {
     Uninstall,
     /// Say whether it answers, and which pods it patches
     Status,
+}
+
+/// `podcov deploy`.
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// Only say what would be changed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With --dry-run: how to print it
+    #[arg(long, value_enum, default_value = "text", requires = "dry_run")]
+    pub format: TextOrJson,
+}
+
+/// `podcov rbac`.
+#[derive(Debug, Args)]
+pub struct Rbac {
+    /// For this service account; default: podcov/podcov
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with_all = ["user", "group"])]
+    pub service_account: Option<String>,
+    /// For this user, as the cluster's login calls them
+    #[arg(long, value_name = "NAME", conflicts_with = "group")]
+    pub user: Option<String>,
+    /// For everybody in this group
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value = "yaml")]
+    pub format: YamlOrJson,
+}
+
+/// For people or for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum YamlOrJson {
+    /// With the reason of each rule as a comment.
+    Yaml,
+    /// A list of objects.
+    Json,
 }
 
 /// `podcov test`.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use check::{Place, check};
 pub use file::*;
+use podcov_cluster::registry::Registry;
 
 use crate::exit::{Exit, Failure};
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub root: PathBuf,
     /// What was typed; every check has passed.
     pub file: File,
+    /// `[cluster] registry`.
+    pub registry: Option<Registry>,
     /// `[deploy] timeout`.
     pub deploy_timeout: std::time::Duration,
     /// `[e2e] timeout`.
@@ -76,12 +79,15 @@ impl Config {
         })?;
         let mut config = Config {
             root,
+            registry: None,
             file,
             deploy_timeout: std::time::Duration::from_secs(180),
             e2e_timeout: std::time::Duration::from_secs(30 * 60),
             stop_timeout: std::time::Duration::from_secs(90),
         };
         check(&config, &place)?;
+        let registry = config.file.cluster.registry.as_ref();
+        config.registry = registry.and_then(|text| text.get_ref().parse().ok());
         for (typed, meant) in [
             (&config.file.deploy.timeout, &mut config.deploy_timeout),
             (&config.file.e2e.timeout, &mut config.e2e_timeout),
@@ -211,6 +217,12 @@ mod tests {
             format!("{HEAD}language = \"go\"\n[deploy]\nkustomization = \"nowhere\"\n"),
             format!(
                 "{HEAD}language = \"go\"\n[cluster]\nprovider = \"embedded\"\nkubeconfig = \"k\"\n"
+            ),
+            format!("{HEAD}language = \"go\"\n[cluster]\nregistry = \"team\"\n"),
+            format!("{HEAD}language = \"go\"\n[cluster]\nregistry = \"r.io/team\"\n"),
+            format!(
+                "{HEAD}language = \"go\"\n[cluster]\nprovider = \"existing\"\n\
+                 load_image = [\"push\", \"{{archive}}\"]\nregistry = \"r.io/team\"\n"
             ),
             "[composition]\nname = \"web\"\n".to_owned(),
             "[composition\n".to_owned(),

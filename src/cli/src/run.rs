@@ -65,6 +65,7 @@ fn measure(
     options: &Options,
 ) -> Result<Exit, Failure> {
     let overlay = steps::overlay(session, cluster, bundles)?;
+    steps::check_rights(session, cluster, &overlay)?;
     steps::load_images(session, cluster, bundles)?;
     let watcher = steps::watch(session, cluster, bundles)?;
     // From here on there is evidence. A first interrupt ends the suite, a

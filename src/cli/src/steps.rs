@@ -25,15 +25,19 @@ use crate::config;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::print::To;
 use crate::session::Session;
-use crate::ui::{count, human_bytes, human_time};
+use crate::ui::{count, human_time};
 
 mod component;
+mod images;
 mod inject;
 pub mod pods;
+mod rights;
 mod suite;
 
 pub use component::build_component;
+pub use images::{archives, image_name, load_images};
 pub use inject::{inject, injects, install, lifetime, namespaces, uninject};
+pub use rights::{check_rights, rights};
 pub use suite::test;
 
 /// The first line of a run.
@@ -199,39 +203,6 @@ pub fn cluster_down(session: &Session, cluster: &dyn Cluster) -> Result<(), Fail
     down.or_exit(Exit::Cluster)
 }
 
-/// Brings the images to the nodes.
-pub fn load_images(
-    session: &Session,
-    cluster: &dyn Cluster,
-    bundles: &[Bundle],
-) -> Result<(), Failure> {
-    component::check_architecture(&cluster.architecture().or_exit(Exit::Cluster)?, bundles)?;
-    let step = session.ui.step("images", "loading");
-    let mut bytes = 0;
-    let mut images = 0;
-    let mut load = || {
-        for bundle in bundles {
-            let Some(image) = &bundle.image else { continue };
-            let archive = session
-                .run
-                .bundle()
-                .join(&bundle.component)
-                .join(&image.archive);
-            bytes += fs_err::metadata(&archive).map_or(0, |m| m.len());
-            images += 1;
-            step.status(&image.reference);
-            let names = std::slice::from_ref(&image.reference);
-            cluster.load_image(&archive, names, &step, &session.cancel)?;
-        }
-        Ok::<(), provider::Error>(())
-    };
-    let loaded = load();
-    step.end_with(&loaded, |()| {
-        format!("{images} loaded, {}", human_bytes(bytes))
-    });
-    loaded.or_exit(Exit::Cluster)
-}
-
 /// What the user deploys.
 fn base(session: &Session) -> Result<Base, Failure> {
     let config = &session.config;
@@ -328,7 +299,7 @@ pub fn watched(session: &Session, bundles: &[Bundle]) -> Vec<Watched> {
             kind: component.kind,
             images: production
                 .into_iter()
-                .chain(profile.map(|i| i.reference.clone()))
+                .chain(profile.map(|image| image_name(session, image)))
                 .collect(),
         }
     });

@@ -28,6 +28,7 @@ fn every_command_explains_itself() {
         &["inject"],
         &["inject", "install"],
         &["deploy"],
+        &["rbac"],
         &["test"],
         &["phase"],
         &["phase", "start"],

@@ -4,6 +4,8 @@
 //! Needs root on Linux, Go, and LLVM's tools (`apt-get install llvm-22`). The
 //! tests take turns: each has the machine for itself.
 
+#[path = "whole_product/existing.rs"]
+mod existing;
 #[path = "whole_product/numbers.rs"]
 mod numbers;
 #[path = "whole_product/project.rs"]
@@ -181,7 +183,7 @@ fn in_one_cluster() {
     let _turn = turn();
     let project = Project::new('a');
     project.podcov("cluster", &["cluster", "up"]).expect(0);
-    let scenarios: [Scenario; 9] = [
+    let scenarios: [Scenario; 10] = [
         ("phases", tests_are_told_apart_in_pods),
         ("counts", counts_are_exact_and_the_tools_agree),
         ("steps", steps_one_by_one_give_the_same),
@@ -191,6 +193,10 @@ fn in_one_cluster() {
         ("pull", an_image_that_is_not_there),
         ("ready", a_pod_that_never_becomes_ready),
         ("taken", a_manifest_that_sets_gocoverdir),
+        (
+            "existing",
+            existing::the_least_rights_are_enough_and_none_is_too_many,
+        ),
     ];
     let mut failed = Vec::new();
     for (name, scenario) in scenarios {

@@ -32,7 +32,7 @@ const JOB: Duration = Duration::from_secs(60);
 /// How many pods an error shows.
 const SHOWN: usize = 5;
 /// Who owns the fields that are set.
-const MANAGER: &str = "podcov";
+pub(crate) const MANAGER: &str = "podcov";
 
 /// What was deployed, as much as stopping it needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

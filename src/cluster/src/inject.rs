@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
@@ -22,7 +22,8 @@ use podcov_process::{Cancel, Progress};
 use serde_json::{Value, json};
 
 pub use self::objects::own_namespace;
-use self::objects::{NAME, Objects, configuration_name};
+use self::objects::{MANAGED_BY, Objects, PODCOV};
+pub(crate) use self::objects::{NAME, configuration_name};
 use crate::overlay::Spec;
 use crate::overlay::webhook::{INJECT_LABEL, PROBE, Settings, fits};
 use crate::target::{Error, Target, ask, not_found, pause, runtime};
@@ -161,6 +162,16 @@ impl Installation<'_> {
         let namespace = own_namespace(&webhook.composition);
         self.wait_until_free(&namespace).await?;
         self.progress.status("starting the webhook");
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let action = format!("look at namespace {namespace}");
+        let found = ask(&action, self.cancel, || api.get_opt(&namespace)).await?;
+        if found.as_ref().is_none_or(is_ours) {
+            self.apply(&objects.namespace, None).await?;
+        } else {
+            let composition = Some(webhook.composition.as_str());
+            let own = std::slice::from_ref(&namespace);
+            set_label(&self.client, own, composition, self.cancel).await?;
+        }
         for object in &objects.pods {
             self.apply(object, Some(&namespace)).await?;
         }
@@ -220,7 +231,7 @@ impl Installation<'_> {
             .unwrap_or(("", text("/apiVersion")));
         let resource =
             kube::api::ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        let api: Api<DynamicObject> = match namespace.filter(|_| kind != "Namespace") {
+        let api: Api<DynamicObject> = match namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
         };
@@ -329,11 +340,36 @@ async fn remove(client: &Client, composition: &str, cancel: &Cancel) -> Result<b
     let own = own_namespace(composition);
     let had_pods = end_pods(client, &own, cancel).await?;
     let api: Api<Namespace> = Api::all(client.clone());
-    let deleted = ask("remove the webhook's namespace", cancel, || {
-        api.delete(&own, &params)
-    });
-    there(deleted.await.map(drop))?;
+    let action = format!("look at namespace {own}");
+    let namespace = ask(&action, cancel, || api.get_opt(&own)).await?;
+    match namespace {
+        Some(found) if is_ours(&found) => {
+            let deleted = ask("remove the webhook's namespace", cancel, || {
+                api.delete(&own, &params)
+            });
+            there(deleted.await.map(drop))?;
+        }
+        Some(_) => {
+            let secrets: Api<Secret> = Api::namespaced(client.clone(), &own);
+            let services: Api<Service> = Api::namespaced(client.clone(), &own);
+            let action = "remove the webhook's settings and service";
+            let deleted = ask(action, cancel, || secrets.delete(NAME, &params));
+            there(deleted.await.map(drop))?;
+            let deleted = ask(action, cancel, || services.delete(NAME, &params));
+            there(deleted.await.map(drop))?;
+        }
+        None => {}
+    }
     Ok(had_configuration || had_pods)
+}
+
+/// Whether the namespace goes when the webhook goes. One that was there before
+/// is somebody else's: an administrator made it, who gave podcov its rights there.
+fn is_ours(namespace: &Namespace) -> bool {
+    let labels = namespace.metadata.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(MANAGED_BY))
+        .is_some_and(|by| by == PODCOV)
 }
 
 /// Ends the webhook's pods and waits for it; says whether there were any. A node that is taken away while

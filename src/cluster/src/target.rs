@@ -252,7 +252,7 @@ pub(crate) async fn pause(time: Duration, cancel: &Cancel) -> Result<(), Cancell
     }
 }
 
-async fn cancelled(cancel: &Cancel) {
+pub(crate) async fn cancelled(cancel: &Cancel) {
     while !cancel.is_set() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

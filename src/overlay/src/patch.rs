@@ -138,7 +138,8 @@ impl Template<'_> {
             // `Always`, which is also what `:latest` means, would ask a
             // registry that has never heard of the image.
             let policy = format!("{path}/imagePullPolicy");
-            if self.editor.text(&policy) != Some("Never") {
+            // One with a digest is in a registry, and the nodes have to pull it.
+            if self.editor.text(&policy) != Some("Never") || image.contains('@') {
                 self.editor.set(&policy, json!("IfNotPresent"));
             }
         }

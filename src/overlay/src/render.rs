@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use podcov_process::{Cancel, Progress};
+use serde_json::Value;
 
 use super::kubectl::Kubectl;
 use super::plan::Plan;
@@ -24,6 +25,10 @@ pub struct Rendered {
     pub kustomization: PathBuf,
     /// All objects, for `kubectl apply -f -`.
     pub yaml: String,
+    /// The same objects as values, as kubectl reads them.
+    pub objects: Vec<Value>,
+    /// The objects as they are without the overlay, in the order of the base.
+    pub base: Vec<Value>,
     /// The containers that are measured, in the order of the objects.
     pub patched: Vec<Patched>,
     /// What the user should know, in sentences.
@@ -66,10 +71,13 @@ pub fn render(
     write::overlay(out_dir, base, &plan)?;
     progress.status("rendering the overlay");
     let yaml = kubectl.kustomize(out_dir)?;
-    plan.check(kubectl.objects(&yaml)?)?;
+    let objects = kubectl.objects(&yaml)?;
+    plan.check(objects.clone())?;
     Ok(Rendered {
         kustomization: out_dir.to_owned(),
         yaml,
+        objects,
+        base: plan.base,
         patched: plan.patched,
         warnings: plan.warnings,
     })

@@ -56,6 +56,7 @@ pub fn deploy(global: &Global) -> Result<Exit, Failure> {
     let bundles = session.bundles()?;
     let cluster = steps::cluster_there(&session)?;
     let rendered: Rendered = steps::overlay(&session, cluster.as_ref(), &bundles)?;
+    steps::check_rights(&session, cluster.as_ref(), &rendered)?;
     steps::load_images(&session, cluster.as_ref(), &bundles)?;
     let watcher = steps::watch(&session, cluster.as_ref(), &bundles)?;
     let deployed = steps::inject(&session, cluster.as_ref(), &bundles, None)

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use podcov_cluster::overlay::WorkloadRef;
+use podcov_cluster::registry::Registry;
 use podcov_profile::names::{Kind, Language};
 use toml::Spanned;
 
@@ -195,12 +196,45 @@ fn check_cluster(cluster: &Cluster, place: &Place<'_>) -> Result<(), Failure> {
             )
             .help("set `provider = \"existing\"`, or leave them out"));
     }
+    if let Some(registry) = &cluster.registry {
+        check_registry(cluster, registry, named, place)?;
+    }
     let is_kind = matches!(cluster.provider, Provider::Kind | Provider::Auto);
     if cluster.kind_image.is_some() && !is_kind {
         let at = place.text.find("[cluster]").unwrap_or(0);
         return Err(place
             .failure(at..at, "`kind_image` is of a cluster that kind makes")
             .help("set `provider = \"kind\"`, or leave it out"));
+    }
+    Ok(())
+}
+
+fn check_registry(
+    cluster: &Cluster,
+    registry: &Spanned<String>,
+    named: bool,
+    place: &Place<'_>,
+) -> Result<(), Failure> {
+    let at = registry.span();
+    if let Err(wrong) = registry.get_ref().parse::<Registry>() {
+        return Err(place.failure(at, wrong));
+    }
+    // Which of the others `auto` becomes depends on the machine; the names of
+    // the images must not.
+    let pulls = match cluster.provider {
+        Provider::Existing | Provider::Kind => true,
+        Provider::Auto => named,
+        Provider::Embedded => false,
+    };
+    if !pulls {
+        return Err(place
+            .failure(at, "`registry` is for clusters whose nodes pull images")
+            .help("set `provider = \"existing\"` or `provider = \"kind\"`, or leave it out"));
+    }
+    if !cluster.load_image.is_empty() {
+        return Err(place
+            .failure(at, "`registry` and `load_image` exclude each other")
+            .help("with `registry`, podcov pushes the images itself"));
     }
     Ok(())
 }

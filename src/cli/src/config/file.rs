@@ -194,6 +194,13 @@ pub struct Cluster {
     /// `{refs}` in it; none: the images are there or the nodes pull them.
     #[serde(default)]
     pub load_image: Vec<String>,
+    /// existing, kind: podcov pushes the profile images there, and the nodes pull
+    /// them: `registry.example/team`. Logged in with what `docker login` or
+    /// `podman login` left here; plain http only on loopback or as
+    /// `http://registry.example/team`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub registry: Option<Spanned<String>>,
     /// existing: the folder of runs (`profiles`) as the nodes see it; default:
     /// the same path.
     #[serde(default)]

@@ -10,6 +10,7 @@ use podcov_cluster::watch::{Injects, Watcher};
 use podcov_process::Cancel;
 use podcov_profile::bundle::Bundle;
 
+use super::images::load_agent;
 use super::{pods, target};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::session::Session;
@@ -60,21 +61,10 @@ pub fn install(
     let injected = injected.filter(|component| component.unseen == Unseen::Injected);
     let injected = count(injected.count(), "component");
     let installed = || {
-        let context = podcov_build::Context {
-            cache: &session.cache(),
-            bundles: &session.run.bundle(),
-            progress: &step,
-            cancel: &session.cancel,
-        };
-        let dir = session.run.path.join("agent");
-        let agent = podcov_build::write_agent_image(&dir, &context).or_exit(Exit::Build)?;
-        let names = std::slice::from_ref(&agent.reference);
-        cluster
-            .load_image(&agent.archive, names, &step, &session.cancel)
-            .or_exit(Exit::Cluster)?;
+        let image = load_agent(session, cluster, &step)?;
         let webhook = Webhook {
             composition: session.config.name().to_owned(),
-            image: agent.reference,
+            image,
             namespaces,
             lasts,
             spec,

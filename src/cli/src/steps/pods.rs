@@ -8,6 +8,7 @@ use podcov_profile::names::Kind;
 use crate::config::{self, InjectName};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::session::Session;
+use crate::steps::image_name;
 
 /// The changes to pods of this run, whoever makes them.
 pub fn spec(session: &Session, cluster: &dyn Cluster, bundles: &[Bundle]) -> Result<Spec, Failure> {
@@ -58,7 +59,7 @@ fn component(
             Kind::Operator | Kind::Workload => Unseen::Wrong,
         },
         image,
-        profile_image: profile.map(|image| image.reference.clone()),
+        profile_image: profile.map(|image| image_name(session, image)),
         workloads: workloads.collect::<Result<_, _>>().or_exit(Exit::Usage)?,
         created_by,
         programs: profile.and_then(|image| crate::program::programs(typed, &image.entrypoint)),

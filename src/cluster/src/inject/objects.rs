@@ -14,7 +14,10 @@ use crate::target::Error;
 use crate::watch::AGENT_LABEL;
 
 /// Name of everything in the webhook's own namespace.
-pub(super) const NAME: &str = "inject";
+pub(crate) const NAME: &str = "inject";
+/// Label of what podcov made.
+pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub(super) const PODCOV: &str = "podcov";
 /// Label of what a run installed and removes.
 pub(super) const OF_RUN: &str = "podcov.dev/of-run";
 /// Annotation of the Secret: when the certificate ends.
@@ -32,12 +35,14 @@ pub fn own_namespace(composition: &str) -> String {
     format!("podcov-hook-{composition}")
 }
 
-pub(super) fn configuration_name(composition: &str) -> String {
+pub(crate) fn configuration_name(composition: &str) -> String {
     format!("podcov-inject-{composition}")
 }
 
 /// Everything, ready to be applied.
 pub(super) struct Objects {
+    /// Where the pods are.
+    pub(super) namespace: Value,
     /// In this order.
     pub(super) pods: Vec<Value>,
     /// After the pods are ready.
@@ -52,9 +57,9 @@ impl Objects {
         let settings = settings(webhook, &certificate);
         let metadata = metadata(webhook);
         Ok(Objects {
+            namespace: json!({"apiVersion": "v1", "kind": "Namespace",
+                "metadata": metadata(&namespace, &[(INJECT_LABEL, &webhook.composition)])}),
             pods: vec![
-                json!({"apiVersion": "v1", "kind": "Namespace",
-                    "metadata": metadata(&namespace, &[(INJECT_LABEL, &webhook.composition)])}),
                 secret(&certificate, &settings, metadata(NAME, &[])),
                 json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata(NAME, &[]),
                     "spec": {"selector": {AGENT_LABEL: NAME},
@@ -73,7 +78,7 @@ impl Objects {
 
 /// Makes the metadata of an object from its name and further labels.
 fn metadata(webhook: &Webhook) -> impl Fn(&str, &[(&str, &str)]) -> Value {
-    let mut labels = json!({"app.kubernetes.io/managed-by": "podcov"});
+    let mut labels = json!({MANAGED_BY: PODCOV});
     if webhook.lasts.is_some() {
         labels[OF_RUN] = json!(webhook.spec.run);
     }

@@ -47,7 +47,7 @@ fn it_sees_pods_of_labelled_namespaces_and_never_its_own() {
         own,
         &json!({"key": AGENT_LABEL, "operator": "DoesNotExist"})
     );
-    let deployment = &objects.pods[3];
+    let deployment = &objects.pods[2];
     assert!(deployment["spec"]["template"]["metadata"]["labels"][AGENT_LABEL].is_string());
 }
 
@@ -58,9 +58,9 @@ fn every_installation_has_a_certificate_and_an_id_of_its_own() {
         Objects::new(&webhook()).unwrap(),
     );
     assert_ne!(one.settings_id, other.settings_id);
-    let certificate = |objects: &Objects| objects.pods[1]["stringData"]["tls.crt"].clone();
+    let certificate = |objects: &Objects| objects.pods[0]["stringData"]["tls.crt"].clone();
     assert_ne!(certificate(&one), certificate(&other));
-    let settings = one.pods[1]["stringData"]["settings.json"].as_str().unwrap();
+    let settings = one.pods[0]["stringData"]["settings.json"].as_str().unwrap();
     let settings: Settings = serde_json::from_str(settings).unwrap();
     assert_eq!(settings.id, one.settings_id);
     assert_eq!(settings.spec, webhook().spec);

@@ -229,7 +229,9 @@ fn pods(session: &Session, cluster: &dyn Cluster, bundles: &[Bundle], checks: &m
         }
     }
     let images = bundles.iter().filter_map(|bundle| bundle.image.as_ref());
-    let images: Vec<String> = images.map(|image| image.reference.clone()).collect();
+    let images: Vec<String> = images
+        .map(|image| steps::image_name(session, image))
+        .collect();
     let evidence = session.run.evidence();
     let looked = Looked {
         watched: &steps::watched(session, bundles),

@@ -74,7 +74,9 @@ fn write_all(out: &mut String, found: &Found<'_>) -> fmt::Result {
         out,
         "\n[cluster]\n\
          # auto: kind if Docker and kind are here, else a Kubernetes that podcov brings (Linux, root).\n\
-         provider = \"auto\"\n\n[deploy]"
+         provider = \"auto\"\n\
+         # A cluster that exists already (docs/guide/existing.md); its nodes pull from the registry:\n\
+         # provider = \"existing\"\n# context = \"…\"\n# registry = \"registry.example/team\"\n\n[deploy]"
     )?;
     deploy(out, found)?;
     writeln!(
