@@ -145,7 +145,7 @@ fn programs(incarnation: &Incarnation) -> Option<BTreeSet<&Identity>> {
         is_known = !counted.is_empty();
     }
     let any_counts = files.iter().any(|file| counts(&file));
-    for file in files.iter().filter(|file| is_loss(file, any_counts)) {
+    for file in files.iter().filter(|file| is_loss(file, files, any_counts)) {
         match &file.identity {
             Some(_) if file.fate == Fate::Foreign => {}
             Some(identity) => {
@@ -171,15 +171,15 @@ fn programs(incarnation: &Incarnation) -> Option<BTreeSet<&Identity>> {
     is_known.then_some(programs)
 }
 
-/// Whether a file held counts that nothing stands in for.
-fn is_loss(file: &ledger::File, any_counts: bool) -> bool {
+/// Whether a file held counts that no other of the process' files stands in for.
+fn is_loss(file: &ledger::File, files: &[ledger::File], any_counts: bool) -> bool {
     let is_lost = match file.fate {
         Fate::Rejected | Fate::Missing => true,
         Fate::Foreign | Fate::Empty => !any_counts || file.format.holds_counts(),
         _ => false,
     };
     let is_evidence = file.format.holds_counts() || file.format == Format::Covmeta;
-    let is_replaced = any_counts && ledger::is_stood_in_for(file);
+    let is_replaced = any_counts && ledger::is_stood_in_for(file, files);
     is_lost && !is_replaced && (is_evidence || !any_counts && file.format == Format::Unknown)
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Fate, File, Format};
+use crate::go::files::Name;
 
 /// Why evidence is lost: the word for programs, where the reason is the
 /// sentence for people.
@@ -107,7 +108,7 @@ pub struct Verdict {
 pub fn fate_of(files: &[File], interval_ms: Option<u64>) -> Verdict {
     let counts = |f: &&File| f.fate == Fate::Merged && f.format.holds_counts();
     let any_counts = files.iter().any(|file| counts(&file));
-    let replaced = |file: &File| any_counts && is_stood_in_for(file);
+    let replaced = |file: &File| any_counts && is_stood_in_for(file, files);
     let lost: Vec<&File> = files
         .iter()
         .filter(|file| file.format != Format::Record)
@@ -162,9 +163,25 @@ pub fn fate_of(files: &[File], interval_ms: Option<u64>) -> Verdict {
 }
 
 /// Whether other counts of the process, if there are any, stand in for this
-/// file: a snapshot, or what Go was writing when it was killed.
-pub fn is_stood_in_for(file: &File) -> bool {
-    is_on_the_way(file) || file.path.contains("/tmp.cov")
+/// file of its files: a snapshot, what Go was writing when it was killed, or a
+/// damaged mapping whose counters it wrote at its end, too.
+pub fn is_stood_in_for(file: &File, files: &[File]) -> bool {
+    is_on_the_way(file) || file.path.contains("/tmp.cov") || is_written_again(file, files)
+}
+
+/// Whether it is mapped over counters that the process wrote at its end, too:
+/// to a file that has the same process and start for a name, and that counts.
+fn is_written_again(file: &File, files: &[File]) -> bool {
+    let process = |file: &File| match Name::parse(file.path.rsplit('/').next()?)? {
+        Name::Live { pid, nanos } | Name::Counters { pid, nanos, .. } => Some((pid, nanos)),
+        Name::Meta { .. } | Name::Leftover => None,
+    };
+    let is_it = |other: &File| {
+        other.format == Format::Covcounters
+            && other.fate == Fate::Merged
+            && process(other) == process(file)
+    };
+    file.format == Format::Covlive && process(file).is_some() && files.iter().any(is_it)
 }
 
 /// Whether the process wrote it while it lived.
