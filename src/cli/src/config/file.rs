@@ -99,7 +99,8 @@ pub struct Component {
     /// Rust: the cargo profile; default: `dev`.
     #[serde(default)]
     pub cargo_profile: Option<String>,
-    /// When counters reach the disk: `continuous` (default) or `at-exit`.
+    /// When counters reach the disk: `continuous` (default), at every moment, so that a
+    /// kill loses none; or `at-exit`, only when the program ends by itself.
     #[serde(default)]
     pub mode: Option<ModeName>,
     /// Link statically, so that an image from scratch can run it.
