@@ -1,6 +1,8 @@
 //! `podcov deploy --dry-run`: what would be changed in the cluster.
 
 use console::style;
+use podcov_cluster::inject;
+use podcov_cluster::overlay::webhook::INJECT_LABEL;
 use podcov_cluster::preview::{self, Action, Change, Field, Preview};
 use podcov_process::Progress;
 use serde::Serialize;
@@ -58,7 +60,7 @@ pub fn deploy(global: &Global, format: TextOrJson) -> Result<Exit, Failure> {
             let name = steps::image_name(&session, image);
             images.push(Image { name, send, there });
         }
-        let preview = preview::preview(
+        let mut preview = preview::preview(
             &steps::target(&session, cluster.as_ref()),
             &rendered.objects,
             &rendered.base,
@@ -66,6 +68,11 @@ pub fn deploy(global: &Global, format: TextOrJson) -> Result<Exit, Failure> {
             &session.cancel,
         )
         .or_exit(Exit::Cluster)?;
+        if steps::injects(&session) {
+            let (installed, removed) = webhook(session.config.name());
+            preview.start.push(installed);
+            preview.stop.push(removed);
+        }
         Ok(DryRun {
             schema: 1,
             cluster: cluster.name().to_owned(),
@@ -92,6 +99,18 @@ pub fn deploy(global: &Global, format: TextOrJson) -> Result<Exit, Failure> {
         )
         .help("its words are below each")),
     }
+}
+
+/// What `podcov deploy` does to the cluster besides applying the rendering.
+fn webhook(composition: &str) -> (String, String) {
+    let own = inject::own_namespace(composition);
+    (
+        format!(
+            "install the webhook: the agent's image, a Deployment, a Service and a Secret in namespace {own}, \
+             a MutatingWebhookConfiguration; label the namespaces whose pods it patches {INJECT_LABEL}={composition}"
+        ),
+        "remove the webhook and its labels".to_owned(),
+    )
 }
 
 fn sum(objects: &[Change]) -> String {

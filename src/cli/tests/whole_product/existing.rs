@@ -182,17 +182,25 @@ fn log_in(project: &Project) {
 
 pub fn the_least_rights_are_enough_and_none_is_too_many(project: &Project) {
     let registry = Registry::start(project);
-    project.part("rights.toml", &COMPONENTS, &MANIFESTS, &[]);
     let there = format!("registry = \"{}/team\"", registry.host);
-    let provider = format!("provider = \"existing\"\nkubeconfig = \"least.kubeconfig\"\n{there}\n");
+    let existing = |kubeconfig: &str| {
+        format!("provider = \"existing\"\nkubeconfig = \"{kubeconfig}\"\n{there}\n")
+    };
+    let administrator = project.state().join("kubeconfig").display().to_string();
+    let of_administrator = existing(&administrator);
+    let embedded = "provider = \"embedded\"\n";
+    project.part(
+        "rights.toml",
+        &COMPONENTS,
+        &MANIFESTS,
+        &[(embedded, &of_administrator)],
+    );
+    let provider = existing("least.kubeconfig");
     // A layer that the node cannot have from another scenario.
     let image = "image = \"localhost/ticker:dev\"\n";
     let with_file =
         format!("{image}image_build = {{ files = {{ \"registry.yaml\" = \"/new\" }} }}\n");
-    let changes = [
-        ("provider = \"embedded\"\n", provider.as_str()),
-        (image, with_file.as_str()),
-    ];
+    let changes = [(embedded, provider.as_str()), (image, with_file.as_str())];
     for name in ["least.toml", "dry.toml"] {
         project.part(name, &COMPONENTS, &MANIFESTS, &changes);
     }

@@ -130,6 +130,47 @@ fn no_right_is_given_twice_and_none_is_too_wide() {
 }
 
 #[test]
+fn the_webhook_needs_its_own_namespace_and_labels_on_others() {
+    let rights = |namespaces: &[String]| {
+        let composition = Composition {
+            rendering: &[],
+            creates_pods: false,
+            has_clients: false,
+            webhook: Some(Injection {
+                composition: "shop",
+                namespaces,
+            }),
+        };
+        let all: Vec<String> = of(&objects(), &composition)
+            .iter()
+            .map(Right::to_string)
+            .collect();
+        all
+    };
+    let named = rights(&["e2e".to_owned()]);
+    let to_label = "to see and label the namespaces whose pods are patched";
+    let to_install = "to install the webhook and remove it at the end";
+    for expected in [
+        format!("create secrets `inject` in namespace podcov-hook-shop, {to_install}"),
+        format!("create pods in namespace podcov-hook-shop, {to_install}"),
+        format!("patch namespaces `e2e` in the whole cluster, {to_label}"),
+        format!("watch namespaces in the whole cluster, {to_label}"),
+    ] {
+        assert!(named.contains(&expected), "{expected}: {named:#?}");
+    }
+    let hooks = "mutatingwebhookconfigurations.admissionregistration.k8s.io `podcov-inject-shop`";
+    assert!(
+        named
+            .iter()
+            .any(|right| right.starts_with(&format!("delete {hooks}"))),
+        "{named:#?}"
+    );
+    let everywhere = format!("patch namespaces in the whole cluster, {to_label}");
+    assert!(!named.contains(&everywhere));
+    assert!(rights(&["e2e-*".to_owned()]).contains(&everywhere));
+}
+
+#[test]
 fn rights_are_told_as_kubernetes_calls_them() {
     let all: Vec<String> = rights(false).iter().map(Right::to_string).collect();
     for expected in [
