@@ -36,9 +36,19 @@ pub struct Running {
 impl Project {
     /// `letter` tells the clusters of this process apart.
     pub fn new(letter: char) -> Project {
+        let composition = Path::new(env!("CARGO_MANIFEST_DIR"));
+        Project::of(
+            letter,
+            &[&composition.join("tests/whole_product/composition")],
+        )
+    }
+
+    /// The same of what is in other folders.
+    pub fn of(letter: char, sources: &[&Path]) -> Project {
         let dir = tempfile::tempdir().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/whole_product/composition");
-        copy(&source, dir.path());
+        for source in sources {
+            copy(source, dir.path());
+        }
         let project = Project {
             dir,
             cluster: format!("t-{}-{letter}", std::process::id()),
