@@ -20,10 +20,11 @@ const USAGE: &str = "usage: cargo xtask bench [NAME…] [--rounds N] [--podcov F
   programs     50 raw profiles of 50 programs
   operator     exports and summary of a kube-rs operator
   go           2,000 runs of a Go program in one GOCOVERDIR
+  phases       a mark of a phase, with 50 processes that work, and 50 of 1 MB of counters each
 
-Without a name: rust, programs, operator and go. The corpora are made at the first use, in about
+Without a name: rust, programs, operator, go and phases. The corpora are made at the first use, in about
 15 minutes, and kept in ~/.cache/podcov/bench.";
-const DEFAULT: [&str; 4] = ["rust", "programs", "operator", "go"];
+const DEFAULT: [&str; 5] = ["rust", "programs", "operator", "go", "phases"];
 
 /// What is asked for.
 struct Options {
@@ -124,7 +125,8 @@ fn measure_all(options: &Options, podcov: &Path) -> Result<(), String> {
     let out = corpus::cache()?.join("out");
     fs::create_dir_all(&out).map_err(|error| error.to_string())?;
     let mut cases = Vec::new();
-    for name in &options.names {
+    let is_phases = |name: &String| name == "phases";
+    for name in options.names.iter().filter(|name| !is_phases(name)) {
         cases.extend(cases_of(name, podcov, &out)?);
     }
     let mut page = vec![about()?, String::new()];
@@ -138,6 +140,12 @@ fn measure_all(options: &Options, podcov: &Path) -> Result<(), String> {
             println!("{row}");
             page.push(row);
         }
+    }
+    if options.names.iter().any(is_phases) && !options.reference_only {
+        let (row, met) = super::bench_phases::measure(podcov, &out)?;
+        println!("\n{row}");
+        page.extend([String::new(), row]);
+        all_met &= met;
     }
     if let Some(path) = &options.markdown {
         corpus::write(path, &(page.join("\n") + "\n"))?;

@@ -6,6 +6,7 @@
 mod answers;
 mod backends;
 mod bench;
+mod bench_phases;
 mod corpus;
 mod counts;
 mod differential;

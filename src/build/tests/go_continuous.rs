@@ -3,13 +3,13 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
 
+use common::truth::{self, Counts, Mark, NAMES, Random, kill, until};
 use common::{Project, names, need};
 use podcov_build::Component;
 use podcov_profile::bundle::{Bundle, Mode};
@@ -21,19 +21,12 @@ use podcov_profile::ledger::Format;
 use podcov_profile::names::Language;
 use podcov_profile::{Identity, classify};
 
-/// Counts by name, of what the sources mark with `// truth: NAME`.
-type Counts = BTreeMap<String, u64>;
-
-/// As in the file that the program maps; see `ground_truth/README.md`.
-const NAMES: [&str; 5] = ["early", "step", "even", "odd", "handler"];
-
 /// The program of `ground_truth/go`, built to be measured.
 struct Truth {
     project: Project,
     bundle: Bundle,
     meta: Meta,
-    /// Name, file as the meta-data call it, line.
-    marks: Vec<(String, String, u32)>,
+    marks: Vec<Mark>,
 }
 
 /// What one process left.
@@ -46,32 +39,16 @@ struct Life {
     is_early: bool,
 }
 
-fn truth(change: impl FnOnce(&mut Component)) -> Truth {
+fn built(change: impl FnOnce(&mut Component)) -> Truth {
     need("go", "install Go from https://go.dev/dl");
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ground_truth/go");
     let files = ["go.mod", "main.go", "truth/truth.go", "early/early.go"];
-    let texts = files.map(|file| {
-        (
-            file,
-            fs::read_to_string(Path::new(root).join(file)).unwrap(),
-        )
-    });
-    let project = Project::new(&texts.each_ref().map(|(file, text)| (*file, text.as_str())));
+    let (project, marks) = truth::project("go", &files);
+    assert_eq!(marks.len(), NAMES.len());
     let mut component = project.component("truth", Language::Go);
     change(&mut component);
     let bundle = project.build(&component).unwrap();
     let dir = project.path("bundle/truth/meta");
     let meta = read_meta(&fs::read(dir.join(&names(&dir)[0])).unwrap()).unwrap();
-    let mut marks = Vec::new();
-    for (file, text) in &texts {
-        for (number, line) in text.lines().enumerate() {
-            if let Some((_, name)) = line.split_once("// truth: ") {
-                let file = format!("example.org/truth/{file}");
-                marks.push((name.to_owned(), file, number as u32 + 1));
-            }
-        }
-    }
-    assert_eq!(marks.len(), NAMES.len());
     Truth {
         project,
         bundle,
@@ -87,17 +64,10 @@ impl Truth {
             .args(args)
             .env("GOCOVERDIR", dir)
             .env("PODCOV_DIR", dir)
-            .env("TRUTH_DIR", self.hands(dir))
+            .env("TRUTH_DIR", truth::hands(dir))
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         command
-    }
-
-    /// Where a program that leaves its evidence in `dir` counts by hand.
-    fn hands(&self, dir: &Path) -> PathBuf {
-        let hands = dir.with_extension("by-hand");
-        fs::create_dir_all(&hands).unwrap();
-        hands
     }
 
     /// Runs it to its end.
@@ -108,14 +78,15 @@ impl Truth {
     }
 
     fn counts(&self, sum: &Sum<'_>) -> Counts {
-        let count = |(name, file, line): &(String, String, u32)| {
+        let count = |mark: &Mark| {
+            let file = format!("example.org/truth/{}", mark.file);
             let functions = self.meta.functions().filter(|f| f.file() == file);
             let units = functions.flat_map(|f| f.units().iter().zip(sum.counts_of(&f)));
             let (_, count) = units
-                .filter(|(unit, _)| (unit.start_line..=unit.end_line).contains(line))
+                .filter(|(unit, _)| (unit.start_line..=unit.end_line).contains(&mark.line))
                 .max_by_key(|(unit, _)| unit.start_line)
                 .unwrap();
-            (name.clone(), u64::from(*count))
+            (mark.name.clone(), u64::from(*count))
         };
         self.marks.iter().map(count).collect()
     }
@@ -159,31 +130,10 @@ impl Truth {
         lives
     }
 
-    /// What they counted by hand, with their process ids, by their start.
-    fn by_hand(&self, dir: &Path) -> Vec<(u64, Counts)> {
-        let mut all = Vec::new();
-        for name in names(&self.hands(dir)) {
-            let bytes = fs::read(self.hands(dir).join(&name)).unwrap();
-            let parts: Vec<u64> = name.split('.').skip(1).flat_map(str::parse).collect();
-            let count = |place: usize| {
-                // One that was killed before it mapped the file counted nothing.
-                let word = bytes.get(8 * place..).and_then(<[u8]>::first_chunk);
-                u64::from_le_bytes(word.copied().unwrap_or_default())
-            };
-            let numbered = NAMES.iter().enumerate();
-            let counts = numbered.map(|(at, name)| ((*name).to_owned(), count(at + 1)));
-            all.push((parts[1], parts[0], counts.collect()));
-        }
-        all.sort_by_key(|(start, ..)| *start);
-        all.into_iter()
-            .map(|(_, pid, counts)| (pid, counts))
-            .collect()
-    }
-
     /// Checks that processes counted what they did; `threads` were at it when
-    /// they ended. In a block the instrumentation is first.
+    /// they ended.
     fn check(&self, dir: &Path, threads: u64) -> Vec<Life> {
-        let (lives, by_hand) = (self.lives(dir), self.by_hand(dir));
+        let (lives, by_hand) = (self.lives(dir), truth::by_hand(dir));
         for (number, life) in lives.iter().enumerate() {
             let none = NAMES.map(|name| (name.to_owned(), 0)).into();
             let hand = match by_hand.get(number) {
@@ -194,12 +144,7 @@ impl Truth {
                 None => &none,
             };
             for (name, count) in &life.counts {
-                let by_hand = hand[name];
-                assert!(
-                    (by_hand..=by_hand + threads).contains(count),
-                    "{name}: {count} counted, {by_hand} by hand; {}",
-                    dir.display()
-                );
+                truth::agree(name, *count, hand[name], threads, dir);
             }
         }
         // Without counters nothing was done.
@@ -208,33 +153,8 @@ impl Truth {
     }
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{what}");
-        std::thread::sleep(Duration::from_micros(200));
-    }
-}
-
-fn kill(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
-/// Any numbers, the same each time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
-
-/// Half of the programs are killed so many microseconds after they were
-/// started, from before the kernel has them; half of them at a number of steps.
+/// Kills programs, some of them from before the kernel has them; gives how many
+/// were initialising packages, and all steps.
 fn kill_at_random(truth: &Truth, times: u64) -> (u64, u64) {
     let (dir, _) = truth.end("one", &["clean", "1"]);
     let begin = Instant::now();
@@ -252,18 +172,7 @@ fn kill_at_random(truth: &Truth, times: u64) -> (u64, u64) {
         };
         let text = threads.to_string();
         let child = truth.command(&dir, &[end, "0", &text]).spawn().unwrap();
-        if number % 2 == 0 {
-            std::thread::sleep(Duration::from_micros(random.below(2 * whole)));
-        } else {
-            let at = random.below(20_000);
-            until("steps", || {
-                let by_hand = truth.by_hand(&dir);
-                by_hand
-                    .iter()
-                    .any(|(_, counts)| counts["step"] + counts["early"] > at)
-            });
-        }
-        kill(child);
+        truth::kill_number(number, child, &dir, 2 * whole, &mut random);
         let lives = truth.check(&dir, threads);
         early += lives.iter().filter(|life| life.is_early).count() as u64;
         steps += lives.iter().map(|life| life.counts["step"]).sum::<u64>();
@@ -275,7 +184,7 @@ fn kill_at_random(truth: &Truth, times: u64) -> (u64, u64) {
 
 #[test]
 fn killed_at_any_moment_nothing_is_missing() {
-    let truth = truth(|_| {});
+    let truth = built(|_| {});
     assert_eq!(truth.bundle.binaries[0].mode, Mode::Continuous);
     let (early, steps) = kill_at_random(&truth, 200);
     assert!(early >= 25 && steps > 100_000, "{early} {steps}");
@@ -283,7 +192,7 @@ fn killed_at_any_moment_nothing_is_missing() {
 
 #[test]
 fn however_a_program_ends_it_has_counted_all_it_did() {
-    let truth = truth(|_| {});
+    let truth = built(|_| {});
     let cases: [(&str, i32, bool); 9] = [
         ("clean", 0, true),
         ("exit", 3, true),
@@ -337,8 +246,7 @@ fn however_a_program_ends_it_has_counted_all_it_did() {
     let dir = truth.project.evidence("term");
     let mut child = truth.command(&dir, &["term", "10"]).spawn().unwrap();
     until("all steps", || {
-        truth
-            .by_hand(&dir)
+        truth::by_hand(&dir)
             .iter()
             .any(|(_, counts)| counts["step"] == 10)
     });
@@ -352,7 +260,7 @@ fn however_a_program_ends_it_has_counted_all_it_did() {
 
 #[test]
 fn where_no_file_can_be_mapped_the_program_runs_and_snapshots_are_made() {
-    let truth = truth(|_| {});
+    let truth = built(|_| {});
     let dir = truth.project.evidence("full");
     let begin = |wanted: &str, limit: &str| {
         let program = truth.project.program(&truth.bundle);
@@ -365,7 +273,7 @@ fn where_no_file_can_be_mapped_the_program_runs_and_snapshots_are_made() {
         command.stdout(Stdio::piped()).spawn().unwrap()
     };
     // No room for the file, but for the smaller ones.
-    let child = begin("term", "4096");
+    let mut child = begin("term", "4096");
     let live = dir.join("live");
     until("a snapshot", || {
         names(&live)
@@ -378,7 +286,7 @@ fn where_no_file_can_be_mapped_the_program_runs_and_snapshots_are_made() {
         "{mark}"
     );
     assert!(mark.contains("errno 28"), "{mark}");
-    kill(child);
+    kill(&mut child);
     assert_eq!(names(&dir).len(), 2, "{:?}", names(&dir));
     // No folder at all, and one that is read-only.
     for dir in ["nowhere", "/proc"] {
@@ -395,19 +303,14 @@ fn where_no_file_can_be_mapped_the_program_runs_and_snapshots_are_made() {
 
 #[test]
 fn at_exit_maps_nothing() {
-    let truth = truth(|component| component.mode = Some(Mode::AtExit));
+    let truth = built(|component| component.mode = Some(Mode::AtExit));
     let (dir, _) = truth.end("clean", &["clean"]);
     let files = names(&dir);
     assert_eq!(files.len(), 2, "{files:?}");
     assert!(files[0].starts_with("covcounters.") && files[1].starts_with("covmeta."));
 }
 
-/// A file that Go itself instruments is not ours to replace.
-#[test]
-fn a_release_that_is_not_known_gets_the_ticker_and_says_so() {
-    let truth = truth(|component| {
-        component.coverpkg = vec!["./...".to_owned(), "runtime".to_owned()];
-    });
+fn has_a_ticker(truth: &Truth) {
     let binary = &truth.bundle.binaries[0];
     assert_eq!(
         (binary.mode, binary.interval_ms),
@@ -415,26 +318,43 @@ fn a_release_that_is_not_known_gets_the_ticker_and_says_so() {
     );
     assert!(matches!(binary.identity, Some(Identity::Covmeta(_))));
     let dir = truth.project.evidence("killed");
-    let child = truth.command(&dir, &["term", "10"]).spawn().unwrap();
+    let mut child = truth.command(&dir, &["term", "10"]).spawn().unwrap();
     let live = dir.join("live");
     until("a snapshot", || names(&live).len() == 2);
-    kill(child);
+    kill(&mut child);
     assert!(names(&live).contains(&"ticker.json".to_owned()));
+    assert!(truth.lives(&dir).is_empty());
 }
 
-/// The other release that the Go project supports.
+/// A package that Go instruments is not read through an overlay.
 #[test]
-fn the_release_before_counts_as_well() {
-    let truth = truth(|component| {
-        component
-            .env
-            .push(("GOTOOLCHAIN".to_owned(), "go1.25.8".to_owned()));
+fn where_the_runtime_is_counted_itself_there_is_a_ticker() {
+    has_a_ticker(&built(|component| {
+        component.coverpkg = vec!["./...".to_owned(), "runtime".to_owned()];
+    }));
+}
+
+/// Builds with a release that the go command gets from the module proxy.
+fn with_release(version: &str) -> Truth {
+    let truth = built(|component| {
+        let toolchain = ("GOTOOLCHAIN".to_owned(), version.to_owned());
+        component.env.push(toolchain);
     });
-    assert!(
-        truth.bundle.toolchain.contains("go1.25.8"),
-        "{}",
-        truth.bundle.toolchain
-    );
-    assert_eq!(truth.bundle.binaries[0].mode, Mode::Continuous);
-    kill_at_random(&truth, 40);
+    let toolchain = &truth.bundle.toolchain;
+    assert!(toolchain.contains(version), "{toolchain}");
+    truth
+}
+
+#[test]
+fn a_release_that_is_not_known_gets_a_ticker() {
+    has_a_ticker(&with_release("go1.24.9"));
+}
+
+#[test]
+fn each_known_release_counts_as_well() {
+    for version in ["go1.25.8", "go1.27.1"] {
+        let truth = with_release(version);
+        assert_eq!(truth.bundle.binaries[0].mode, Mode::Continuous, "{version}");
+        kill_at_random(&truth, 40);
+    }
 }

@@ -5,6 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod cluster;
+mod phase;
+mod plain;
+
+pub use cluster::{Cluster, Deploy, Inject, Rbac, YamlOrJson};
+pub use phase::Phase;
+pub use plain::{Color, Diff, Export, ExportFormat, Inspect, Show, Summary, TextOrJson};
+
 const OVERVIEW: &str = "\
 The pipeline:
     config -> build -> overlay -> cluster -> deploy -> test -> stop -> collect -> merge -> report -> gate
@@ -131,6 +139,20 @@ pub enum Command {
     Rbac(Rbac),
     /// Run the e2e command against the deployed composition
     Test(Test),
+    /// Say that a phase of the suite starts or ends
+    ///
+    /// For the e2e command, or a shell beside it: what the composition's processes count between
+    /// start and end is kept apart, and the report says which lines each phase reached. The command
+    /// returns when the counters have been read. Suites in other languages POST to
+    /// $PODCOV_PHASE_URL/start and /end instead, with the name as the body.
+    #[command(
+        after_help = "Examples:\n  podcov phase start upgrade\n  podcov phase end\n  podcov phase start --kind test --namespace e2e-7 scale_down\n\nExit status: 0 fine · 2 no run is in its test step, or no such phase is open"
+    )]
+    Phase {
+        /// What happens.
+        #[command(subcommand)]
+        phase: Phase,
+    },
     /// Stop the composition, operators last, and wait until its pods are gone
     Stop,
     /// File every incarnation's evidence in the ledger
@@ -167,7 +189,7 @@ pub enum Command {
     Show(Show),
     /// Print what profiles covered, a line a file
     #[command(
-        after_help = "Examples:\n  podcov summary --object target/debug/server *.profraw\n  podcov summary --format json covdata/ | jq .total.lines"
+        after_help = "Examples:\n  podcov summary --object target/debug/server *.profraw\n  podcov summary --format json covdata/ | jq .total.lines\n  podcov summary --tests profiles/20260824T101500Z-3f2a\n  podcov summary --tests --line src/reconcile.rs:120 profiles/20260824T101500Z-3f2a"
     )]
     Summary(Summary),
     /// Say what B covers and A does not, and the other way round
@@ -273,81 +295,6 @@ pub struct Exec {
     pub command: Vec<OsString>,
 }
 
-/// `podcov cluster …`.
-#[derive(Debug, Subcommand)]
-pub enum Cluster {
-    /// Create the cluster, or make sure that it is up
-    Up,
-    /// Delete the cluster and everything it left
-    Down,
-    /// Say what there is
-    Status,
-    /// Print the variables that make kubectl and others talk to it
-    Env,
-    /// Run kubectl on it
-    Kubectl {
-        /// Arguments of kubectl.
-        #[arg(
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "ARG"
-        )]
-        args: Vec<OsString>,
-    },
-}
-
-/// `podcov inject …`.
-#[derive(Debug, Subcommand)]
-pub enum Inject {
-    /// Install the webhook for the images of a run, until it is removed
-    Install {
-        /// Patch pods in this namespace; `START*`: in all whose names begin so, those to come, too
-        #[arg(long = "namespace", value_name = "NAME")]
-        namespaces: Vec<String>,
-    },
-    /// Remove the webhook, its namespace, and the labels of others
-    Uninstall,
-    /// Say whether it answers, and which pods it patches
-    Status,
-}
-
-/// `podcov deploy`.
-#[derive(Debug, Args)]
-pub struct Deploy {
-    /// Only say what would be changed
-    #[arg(long)]
-    pub dry_run: bool,
-    /// With --dry-run: how to print it
-    #[arg(long, value_enum, default_value = "text", requires = "dry_run")]
-    pub format: TextOrJson,
-}
-
-/// `podcov rbac`.
-#[derive(Debug, Args)]
-pub struct Rbac {
-    /// For this service account; default: podcov/podcov
-    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with_all = ["user", "group"])]
-    pub service_account: Option<String>,
-    /// For this user, as the cluster's login calls them
-    #[arg(long, value_name = "NAME", conflicts_with = "group")]
-    pub user: Option<String>,
-    /// For everybody in this group
-    #[arg(long, value_name = "NAME")]
-    pub group: Option<String>,
-    /// How to print it
-    #[arg(long, value_enum, default_value = "yaml")]
-    pub format: YamlOrJson,
-}
-
-/// For people or for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum YamlOrJson {
-    /// With the reason of each rule as a comment.
-    Yaml,
-    /// A list of objects.
-    Json,
-}
-
 /// `podcov test`.
 #[derive(Debug, Args)]
 pub struct Test {
@@ -451,139 +398,6 @@ fn path_map(text: &str) -> Result<(String, String), String> {
         Some((from, to)) if !from.is_empty() => Ok((from.to_owned(), to.to_owned())),
         _ => Err(format!("expected FROM=TO, found `{text}`")),
     }
-}
-
-/// `podcov export`.
-#[derive(Debug, Args)]
-pub struct Export {
-    /// What to write
-    #[arg(long, value_enum)]
-    pub format: ExportFormat,
-    /// Where to write it; default: stdout
-    #[arg(long, short, value_name = "OUT")]
-    pub out: Option<PathBuf>,
-    /// How to read what is named.
-    #[command(flatten)]
-    pub reading: Reading,
-    /// Which sources.
-    #[command(flatten)]
-    pub selection: Selection,
-    /// Profiles, counters, reports, podcov files, or folders of them; `-` is stdin
-    #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
-}
-
-/// Formats of `podcov export`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ExportFormat {
-    /// LCOV: lines, functions and branches.
-    Lcov,
-    /// The JSON of `llvm-cov export`.
-    LlvmJson,
-    /// Go's text profile, for `go tool cover`.
-    GoCover,
-    /// Cobertura XML.
-    Cobertura,
-    /// JSON for Codecov.
-    Codecov,
-    /// podcov's coverage.json.
-    Json,
-}
-
-/// When to colour.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Color {
-    /// On a terminal.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-/// `podcov show`.
-#[derive(Debug, Args)]
-pub struct Show {
-    /// Mark what did not run within lines that did
-    #[arg(long)]
-    pub regions: bool,
-    /// Only files with lines that did not run
-    #[arg(long)]
-    pub missed: bool,
-    /// When to colour
-    #[arg(long, value_enum, default_value = "auto")]
-    pub color: Color,
-    /// How to read what is named.
-    #[command(flatten)]
-    pub reading: Reading,
-    /// Which sources.
-    #[command(flatten)]
-    pub selection: Selection,
-    /// Profiles, counters, reports, podcov files, or folders of them; `-` is stdin
-    #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
-}
-
-/// For people or for programs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum TextOrJson {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
-}
-
-/// `podcov summary`.
-#[derive(Debug, Args)]
-pub struct Summary {
-    /// How to print it
-    #[arg(long, value_enum, default_value = "text")]
-    pub format: TextOrJson,
-    /// Also a line for each function
-    #[arg(long)]
-    pub functions: bool,
-    /// How to read what is named.
-    #[command(flatten)]
-    pub reading: Reading,
-    /// Which sources.
-    #[command(flatten)]
-    pub selection: Selection,
-    /// Profiles, counters, reports, podcov files, or folders of them; `-` is stdin
-    #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
-}
-
-/// `podcov diff`.
-#[derive(Debug, Args)]
-pub struct Diff {
-    /// How to print it
-    #[arg(long, value_enum, default_value = "text")]
-    pub format: TextOrJson,
-    /// How to read what is named.
-    #[command(flatten)]
-    pub reading: Reading,
-    /// Which sources.
-    #[command(flatten)]
-    pub selection: Selection,
-    /// Before
-    #[arg(value_name = "A")]
-    pub before: PathBuf,
-    /// After
-    #[arg(value_name = "B")]
-    pub after: PathBuf,
-}
-
-/// `podcov inspect`.
-#[derive(Debug, Args)]
-pub struct Inspect {
-    /// How to print it
-    #[arg(long, value_enum, default_value = "text")]
-    pub format: TextOrJson,
-    /// Files, or folders of them; `-` is stdin
-    #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
 }
 
 /// Formats of `podcov report`.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use podcov_process::{Cancel, Error, Progress, Run};
 
+use crate::phases::output::{Reader, Said};
+
 /// What is run, and with what.
 pub struct Suite<'a> {
     /// Program and arguments.
@@ -20,6 +22,10 @@ pub struct Suite<'a> {
     pub timeout: Duration,
     /// Where its output goes.
     pub log: &'a Path,
+    /// Understands its output.
+    pub reader: Reader,
+    /// Hears what its output says.
+    pub hear: &'a (dyn Fn(&Said<'_>) + Sync),
     /// Why it need not go on, once there is a reason.
     pub end_when: &'a dyn Fn() -> Option<String>,
 }
@@ -55,6 +61,7 @@ impl Suite<'_> {
             source,
         })?;
         let mut tally = Tally::default();
+        let (mut reader, hear) = (self.reader, self.hear);
         let mut run = Run::new(program)
             .args(args)
             .current_dir(self.directory)
@@ -71,7 +78,10 @@ impl Suite<'_> {
             .each_line(|line| {
                 // A full disk must not end the suite; the status tells.
                 let _ = writeln!(log, "{line}");
-                tally.read(line);
+                if let Some(said) = reader.read(line) {
+                    hear(&said);
+                    tally.count(&said);
+                }
                 let beside = beside();
                 progress.status(&format!("{}{beside}", tally.show(line)));
             })
@@ -93,27 +103,20 @@ struct Tally {
     total: usize,
 }
 
-enum Said<'a> {
-    Total(usize),
-    Begins(&'a str),
-    Passed(&'a str),
-    Failed(&'a str),
-}
-
 impl Tally {
-    fn read(&mut self, line: &str) {
-        match understand(line) {
-            Some(Said::Total(n)) => self.total += n,
-            Some(Said::Begins(name)) => name.clone_into(&mut self.current),
-            Some(Said::Passed(name)) => {
-                self.passed += 1;
-                name.clone_into(&mut self.current);
+    fn count(&mut self, said: &Said<'_>) {
+        match said {
+            Said::Total(n) => self.total += n,
+            Said::Starts(name) => name.as_ref().clone_into(&mut self.current),
+            Said::Ends { name, passed, .. } => {
+                match passed {
+                    Some(true) => self.passed += 1,
+                    Some(false) => self.failed.push(name.to_string()),
+                    None => {}
+                }
+                name.as_ref().clone_into(&mut self.current);
             }
-            Some(Said::Failed(name)) => {
-                self.failed.push(name.to_owned());
-                name.clone_into(&mut self.current);
-            }
-            None => {}
+            Said::Pauses(_) | Said::Continues(_) => {}
         }
     }
 
@@ -131,42 +134,6 @@ impl Tally {
     }
 }
 
-/// cargo test, nextest and `go test -v`; ginkgo's own names come as go tests.
-fn understand(line: &str) -> Option<Said<'_>> {
-    let line = line.trim();
-    if let Some(rest) = line.strip_prefix("running ") {
-        return rest
-            .strip_suffix(" tests")
-            .or(rest.strip_suffix(" test"))?
-            .parse()
-            .ok()
-            .map(Said::Total);
-    }
-    if let Some(rest) = line.strip_prefix("test ") {
-        let (name, result) = rest.split_once(" ... ")?;
-        return match result.split(' ').next()? {
-            "ok" => Some(Said::Passed(name)),
-            "FAILED" => Some(Said::Failed(name)),
-            _ => None,
-        };
-    }
-    let name = |rest: &'static str| line.strip_prefix(rest)?.split(' ').next();
-    if let Some(name) = name("=== RUN   ") {
-        return Some(Said::Begins(name));
-    }
-    if let Some(name) = name("--- PASS: ") {
-        return Some(Said::Passed(name));
-    }
-    if let Some(name) = name("--- FAIL: ") {
-        return Some(Said::Failed(name));
-    }
-    let nextest = |word: &str| line.strip_prefix(word)?.trim().rsplit(' ').next();
-    if let Some(name) = nextest("PASS [") {
-        return Some(Said::Passed(name));
-    }
-    nextest("FAIL [").map(Said::Failed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,7 +141,9 @@ mod tests {
 
     fn tally(output: &str) -> Tally {
         let mut tally = Tally::default();
-        output.lines().for_each(|line| tally.read(line));
+        let mut reader = Reader::default();
+        let said = output.lines().filter_map(|line| reader.read(line));
+        said.for_each(|said| tally.count(&said));
         tally
     }
 
@@ -206,6 +175,8 @@ mod tests {
             env: vec![("PODCOV_RUN".into(), "r1".into())],
             timeout: Duration::from_secs(20),
             log: &log,
+            reader: Reader::default(),
+            hear: &|_| (),
             end_when: &|| None,
         };
         let outcome = suite.run(&Silent, String::new, &Cancel::new()).unwrap();

@@ -58,8 +58,18 @@ pub fn launcher_env(
         .into()
 }
 
+/// So that a suite says `podcov phase` to the podcov that runs it.
+fn link_podcov(dir: &Path) -> Result<(), Failure> {
+    let podcov = std::env::current_exe().or_exit(Exit::Fault)?;
+    let new = dir.join(".podcov.new");
+    let _ = fs_err::remove_file(&new);
+    fs_err::os::unix::fs::symlink(podcov, &new).or_exit(Exit::Fault)?;
+    fs_err::rename(&new, dir.join("podcov")).or_exit(Exit::Fault)
+}
+
 /// Puts a folder first on the suite's PATH in which each client of the
 /// composition is found by its name, measured: every call is an incarnation.
+/// This podcov is there, too.
 pub fn put_clients_on_path(
     session: &Session,
     bundles: &[Bundle],
@@ -67,6 +77,7 @@ pub fn put_clients_on_path(
 ) -> Result<(), Failure> {
     let dir = session.run.path.join("bin");
     let launcher = write_launcher(&dir)?;
+    link_podcov(&dir)?;
     for bundle in bundles.iter().filter(|bundle| bundle.kind == Kind::Client) {
         for binary in &bundle.binaries {
             let program = session

@@ -14,8 +14,10 @@ mod go_profiles;
 mod host;
 mod interrupt;
 mod merged;
+mod phases;
 mod print;
 mod program;
+mod recording;
 mod reporting;
 mod run;
 mod session;
@@ -69,6 +71,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Deploy(_) => command::single::deploy(global)?,
         Command::Rbac(args) => command::rbac::rbac(global, args)?,
         Command::Test(args) => command::single::test(global, &args.e2e)?,
+        Command::Phase { phase } => command::phase::phase(global, phase)?,
         Command::Stop => command::single::stop(global)?,
         Command::Collect => command::single::collect(global)?,
         Command::Merge(args) if args.paths.is_empty() => command::single::merge(global, args)?,

@@ -59,6 +59,9 @@ pub struct RunRecord {
     pub cluster: Option<String>,
     /// Steps that were done, with seconds.
     pub steps: Vec<(String, f64)>,
+    /// Phases of the suite, with their times in milliseconds since its start.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub phases: serde_json::Value,
     /// The exit status, once there is one.
     pub exit: Option<u8>,
 }

@@ -494,6 +494,7 @@ pub fn merge(
         ledger,
         out: &session.run.coverage(),
         quarantine: &session.run.quarantine(),
+        phases: &session.run.phases(),
         include: &filter.include,
         exclude: &filter.exclude,
         backend: match backend {

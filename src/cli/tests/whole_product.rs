@@ -183,7 +183,8 @@ fn in_one_cluster() {
     let _turn = turn();
     let project = Project::new('a');
     project.podcov("cluster", &["cluster", "up"]).expect(0);
-    let scenarios: [Scenario; 9] = [
+    let scenarios: [Scenario; 10] = [
+        ("phases", tests_are_told_apart_in_pods),
         ("counts", counts_are_exact_and_the_tools_agree),
         ("steps", steps_one_by_one_give_the_same),
         ("lost", lost_evidence_is_told_and_judged),
@@ -218,6 +219,45 @@ fn counts_are_exact_and_the_tools_agree(project: &Project) {
     assert_counts(project, "podcov");
     assert_same_as_tools(project, "podcov");
     assert_eq!(project.json("podcov", "run.json")["exit"], 0);
+}
+
+/// What pods count is told apart by tests, while they run and when they are
+/// gone, without a restart that the suite did not ask for.
+fn tests_are_told_apart_in_pods(project: &Project) {
+    let changes = [(COUNT, "\"phases\"")];
+    project.part("phases.toml", &["ticker"], &["ticker"], &changes);
+    project.podcov("phases", &["run"]).expect(0);
+    let coverage = project.json("phases", "coverage/coverage.json");
+    let reached = |key: &str, name: &str| numbers::reached(&coverage, "ticker", key, name);
+    for (key, tick, grumble) in [
+        ("test:TestIdle", false, false),
+        ("test:grumpy", true, true),
+        ("test:busy", true, false),
+        ("test-outside", true, false),
+    ] {
+        assert_eq!(reached(key, "tick"), tick, "{key}");
+        assert_eq!(reached(key, "grumble"), grumble, "{key}");
+        assert!(!reached(key, "never"), "{key}");
+    }
+    let record = project.json("phases", "run.json");
+    let phases = record["phases"].as_array().unwrap();
+    let told: Vec<_> = phases
+        .iter()
+        .map(|phase| (&phase["name"], &phase["by"]))
+        .collect();
+    let expected = [("TestIdle", "output"), ("grumpy", "call"), ("busy", "call")];
+    assert_eq!(told.len(), expected.len(), "{record}");
+    for ((name, by), (expected, source)) in told.into_iter().zip(expected) {
+        assert!(name == expected && by == source, "{record}");
+    }
+    let summary = project.json("phases", "report/summary.json");
+    let grumpy = summary["phases"].as_array().unwrap().iter();
+    let grumpy = grumpy
+        .into_iter()
+        .find(|phase| phase["name"] == "grumpy")
+        .unwrap();
+    // `grumble` has three lines, and its call two.
+    assert!(grumpy["only"].as_u64().unwrap() >= 4, "{grumpy}");
 }
 
 fn steps_one_by_one_give_the_same(project: &Project) {

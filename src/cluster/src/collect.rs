@@ -9,6 +9,7 @@ mod judge;
 mod reconcile;
 mod row;
 pub mod size;
+pub mod snapshot;
 mod walk;
 
 use std::collections::BTreeMap;

@@ -246,6 +246,11 @@ impl RunDir {
         self.path.join("evidence")
     }
 
+    /// What each phase counted.
+    pub fn phases(&self) -> PathBuf {
+        self.path.join("phases")
+    }
+
     /// What is set aside.
     pub fn quarantine(&self) -> PathBuf {
         self.path.join("quarantine")

@@ -11,7 +11,7 @@ use podcov_profile::ledger::Fate::{
     Collected, Duplicate, Empty, Foreign, Merged, Missing, Record, Rejected, Superseded,
 };
 
-use scenario::{covcounters, covmeta, profraw, scenario};
+use scenario::{covcounters, covlive, covmeta, profraw, scenario};
 
 #[test]
 fn every_start_of_a_container_is_one_incarnation() {
@@ -494,4 +494,63 @@ fn processes_on_the_host_need_no_watch() {
     let done = one.collect().expect(&[Collected]).expect_no_findings();
     assert_eq!(done.ledger.incarnations[0].restart, None);
     assert_eq!(done.ledger.incarnations[0].component, "rusty");
+}
+
+#[test]
+fn counters_that_are_mapped_to_a_file_are_all_that_a_process_counted() {
+    let go = || scenario().pod("a").runs("goer").starts();
+    // Killed: nothing is missing, and nothing is to be said.
+    go().writes_file(covmeta())
+        .writes_file(covlive(1, 5))
+        .killed("OOMKilled")
+        .collect()
+        .expect(&[Collected])
+        .expect_no_findings()
+        .expect_file("covlive.1.5", Merged);
+    // It ended by itself: what it wrote then has the same name and start.
+    let done = go()
+        .writes_file(covmeta())
+        .writes_file(covlive(1, 5))
+        .writes_file(covcounters(1, 5))
+        .exits(0)
+        .collect()
+        .expect(&[Collected])
+        .expect_no_findings();
+    let (name, _) = covcounters(1, 5);
+    assert_eq!(done.file(&name).fate, Superseded);
+    assert_eq!(done.file(&name).reason, "covlive.1.5 has all its counters");
+    // Killed while it wrote that; and before, it had replaced itself, so one
+    // process id had two processes.
+    let (name, bytes) = covcounters(1, 9);
+    let (name, bytes) = (format!("tmp.{name}"), &bytes[..20]);
+    go().writes_file(covmeta())
+        .writes_file(covlive(1, 5))
+        .writes_file(covlive(1, 9))
+        .writes(&name, bytes)
+        .killed("Error")
+        .collect()
+        .expect(&[Collected])
+        .expect_no_findings()
+        .expect_file("covlive.1.5", Merged)
+        .expect_file("covlive.1.9", Merged)
+        .expect_file(&name, Superseded);
+    // The mapped file is damaged: what the process wrote at its end counts.
+    let (name, bytes) = covlive(1, 5);
+    let (end, _) = covcounters(1, 5);
+    go().writes_file(covmeta())
+        .writes(&name, &bytes[..100])
+        .writes_file(covcounters(1, 5))
+        .exits(0)
+        .collect()
+        .expect(&[Collected])
+        .expect_file(&name, Rejected)
+        .expect_file(&end, Merged);
+    // A name that is not that of the process in the file.
+    let (_, bytes) = covlive(1, 5);
+    go().writes_file(covmeta())
+        .writes("covlive.2.5", &bytes)
+        .exits(0)
+        .collect()
+        .expect(&[Rejected])
+        .expect_reason(0, "which is of process 1 of 5");
 }

@@ -7,7 +7,7 @@ mod scenario;
 
 use podcov_profile::ledger::Cause;
 use podcov_profile::ledger::Fate::{Collected, Empty, Foreign, Merged, Missing, Record, Rejected};
-use scenario::{Collected as Done, Scenario, covcounters, covmeta, profraw, scenario};
+use scenario::{Collected as Done, Scenario, covcounters, covlive, covmeta, profraw, scenario};
 use serde_json::json;
 
 fn go() -> Scenario {
@@ -209,6 +209,43 @@ fn the_rest_of_a_tickers_interval_is_a_bounded_loss() {
     let done = ticking().killed("Error").collect();
     done.expect_cause(0, Cause::Ticker)
         .expect_reason(0, "1000 ms");
+}
+
+#[test]
+fn of_two_processes_one_does_not_stand_in_for_the_other() {
+    let (name, bytes) = covcounters(2, 5);
+    let two = || go().writes_file(covmeta()).snapshots(covcounters(1, 5));
+    let half = [format!("live/tmp.{name}"), format!("tmp.{name}")];
+    for half in half {
+        two()
+            .writes(&half, &bytes[..9])
+            .killed("Error")
+            .collect()
+            .expect(&[Rejected])
+            .expect_cause(0, Cause::Interrupted)
+            .expect_reason(0, &name);
+    }
+    two()
+        .writes(&format!("live/{name}"), &bytes[..50])
+        .killed("Error")
+        .collect()
+        .expect(&[Rejected])
+        .expect_cause(0, Cause::Truncated);
+    two()
+        .writes(&format!("live/tmp.{}", covcounters(1, 6).0), b"x")
+        .killed("Error")
+        .collect()
+        .expect(&[Collected])
+        .expect_cause(0, Cause::Ticker);
+    // Nor does a process for the one that it replaced (exec), by the same id.
+    let (mapped, bytes) = covlive(1, 5);
+    go().writes_file(covmeta())
+        .writes(&mapped, &bytes[..100])
+        .writes_file(covcounters(1, 9))
+        .exits(0)
+        .collect()
+        .expect(&[Rejected])
+        .expect_reason(0, &mapped);
 }
 
 #[test]

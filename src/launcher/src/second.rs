@@ -113,6 +113,7 @@ impl Start<'_> {
             ),
             ("pid", json::number(Some(getpid().as_raw_nonzero().get()))),
             ("start", json::string(&time::rfc3339(self.time))),
+            ("phase", json::optional(env.text("PODCOV_PHASE").as_deref())),
             ("launcher", json::string(env!("CARGO_PKG_VERSION"))),
         ]);
         incarnation::write(dir, "start.json", &text)

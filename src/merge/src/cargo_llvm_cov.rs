@@ -205,6 +205,7 @@ pub fn import(
         container: import.component.to_owned(),
         id: Some(id),
         restart: None,
+        phase: None,
         identity,
         start: None,
         end: None,

@@ -406,6 +406,7 @@ mod tests {
             container: "c".to_owned(),
             id: Some("i".to_owned()),
             restart: None,
+            phase: None,
             identity: None,
             start: None,
             end: None,

@@ -4,6 +4,7 @@
 mod fit;
 mod functions;
 mod native;
+mod phases;
 mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -469,11 +470,21 @@ fn reach(
     files: &[File],
     metas: &Metas,
     counted: &[Counted<'_>],
-    texts: &[(&Piece, Profile)],
+    texts: &Texts<'_>,
 ) -> Result<Reach, Error> {
     let of_counters = counted.iter().map(|one| one.piece.incarnation);
     let of_texts = texts.iter().map(|(piece, _)| piece.incarnation);
     let incarnations: BTreeSet<usize> = of_counters.chain(of_texts).collect();
+    let lines = |profile: &Profile| {
+        lines_reached(files, |file| {
+            let is_it = |name: &&String| {
+                let name = work.filter.counted(&work.bundle.sources, name);
+                name.as_deref() == Some(&file.path)
+            };
+            let name = profile.files.keys().find(is_it)?;
+            Some(lines::lines(&profile.files[name]))
+        })
+    };
     let mut reach = Reach::new();
     for incarnation in incarnations {
         work.cancel.check()?;
@@ -484,20 +495,11 @@ fn reach(
         }
         let own_texts = texts.iter().filter(|(p, _)| p.incarnation == incarnation);
         let profiles: Vec<&Profile> = profiles.iter().chain(own_texts.map(|(_, p)| p)).collect();
-        let mut set = BitSet::new();
-        for profile in profiles {
-            let reached = |file: &File| {
-                let is_it = |name: &&String| {
-                    let name = work.filter.counted(&work.bundle.sources, name);
-                    name.as_deref() == Some(&file.path)
-                };
-                let name = profile.files.keys().find(is_it)?;
-                Some(lines::lines(&profile.files[name]))
-            };
-            set = set.union(&lines_reached(files, reached));
-        }
+        let sets = profiles.into_iter().map(lines);
+        let set = sets.fold(BitSet::new(), |all, set| all.union(&set));
         reach.insert(key(work.ledger, incarnation), set);
     }
+    phases::reach(work, metas, counted, texts, lines, &mut reach)?;
     Ok(reach)
 }
 

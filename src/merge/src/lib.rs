@@ -12,6 +12,7 @@ mod cargo_llvm_cov;
 mod error;
 mod evidence;
 mod go;
+mod phases;
 mod quarantine;
 mod reach;
 mod rust;
@@ -46,6 +47,8 @@ pub struct Job<'a> {
     pub out: &'a Path,
     /// `quarantine/` of the run.
     pub quarantine: &'a Path,
+    /// `phases/` of the run, where the counts of phases are if it had some.
+    pub phases: &'a Path,
     /// Globs of source files to count; none means all of the bundle's.
     pub include: &'a [String],
     /// Globs of source files not to count.
@@ -90,6 +93,11 @@ pub fn merge(job: Job<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<C
         &quarantine,
         cancel,
     )?;
+    // Who wants to know which phase reached what does without the tools.
+    let phases = match job.backend {
+        Backend::Native => phases::Attributed::read(job.phases, job.ledger)?,
+        Backend::Tools { .. } => phases::Attributed::default(),
+    };
     let mut components = Vec::new();
     for (index, (bundle, dir)) in job.components.iter().enumerate() {
         let mut binaries = Vec::new();
@@ -108,6 +116,7 @@ pub fn merge(job: Job<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<C
                     .join(build.identity.dir_name()),
                 filter: &filter,
                 ledger: &mut *job.ledger,
+                phases: &phases,
                 quarantine: &quarantine,
                 backend: job.backend,
                 progress,
@@ -175,6 +184,7 @@ struct Work<'a> {
     out: PathBuf,
     filter: &'a Filter,
     ledger: &'a mut Ledger,
+    phases: &'a phases::Attributed,
     quarantine: &'a quarantine::Quarantine<'a>,
     backend: Backend,
     progress: &'a dyn Progress,

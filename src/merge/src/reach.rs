@@ -1,17 +1,27 @@
 //! Which incarnation reached which lines of a binary.
 
-use podcov_profile::ledger::Ledger;
+use podcov_profile::ledger::{Incarnation, Ledger};
 use podcov_profile::model::{File, Line};
+use podcov_profile::phases::Key;
 use podcov_profile::reach::BitSet;
 
-/// What an incarnation is called in a binary's reach: its folder of evidence.
+/// What an incarnation is called in a binary's reach.
 pub(crate) fn key(ledger: &Ledger, incarnation: usize) -> String {
     let of = &ledger.incarnations[incarnation];
-    let id = of.id.as_deref().unwrap_or("unknown");
-    format!(
-        "{}/{}_{}/{}/{id}",
-        of.namespace, of.pod, of.pod_uid, of.container
-    )
+    let named = || {
+        format!(
+            "{}/{}_{}/{}/unknown",
+            of.namespace, of.pod, of.pod_uid, of.container
+        )
+    };
+    Key::Incarnation(folder(of).unwrap_or_else(named)).to_string()
+}
+
+/// The folder of an incarnation in that of evidence; `None` if it has none.
+pub(crate) fn folder(of: &Incarnation) -> Option<String> {
+    let id = of.id.as_deref()?;
+    let pod = format!("{}_{}", of.pod, of.pod_uid);
+    Some(format!("{}/{pod}/{}/{id}", of.namespace, of.container))
 }
 
 /// The lines of `files` that ran, by their number among all of them. `lines`

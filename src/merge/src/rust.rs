@@ -1,6 +1,7 @@
 //! Rust: profiles of LLVM, by podcov's engine or by LLVM's tools.
 
 mod native;
+mod phases;
 mod tools;
 
 use std::collections::BTreeMap;

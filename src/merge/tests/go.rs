@@ -10,6 +10,7 @@ use std::process::Command;
 use common::{TestRun, run};
 use podcov_profile::Identity;
 use podcov_profile::bundle::PathRule;
+use podcov_profile::go::live::Live;
 use podcov_profile::ledger::Fate;
 use podcov_profile::model::{Binary, Ratio};
 use podcov_profile::names::Language;
@@ -591,4 +592,235 @@ fn a_program_nobody_could_ask_for_its_hash_is_known_by_its_container() {
     let binary = &coverage.components[0].binaries[0];
     assert_eq!(binary.identity, Identity::Covmeta(hash));
     assert_eq!(count(binary, "main"), 1);
+}
+
+/// What a Go process left whose counters were mapped to a file, from the
+/// fixtures: meta-data, the mapped file, and what it wrote at its end.
+struct Mapped {
+    covmeta: (String, Vec<u8>),
+    covlive: Vec<u8>,
+    covcounters: Vec<u8>,
+}
+
+const TOUR: &str = "8e5521eaa6050ffc4493d96397aa5e35";
+const STARTED: u64 = 1_795_580_612_572_064_326;
+
+impl Mapped {
+    fn read() -> Self {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../profile/tests/fixtures");
+        let read = |name: &str| fs::read(fixtures.join("go-live").join(name)).unwrap();
+        let covmeta = format!("covmeta.{TOUR}");
+        Mapped {
+            covlive: read("covlive"),
+            covcounters: read(&format!("covcounters.{TOUR}.31451.{STARTED}")),
+            covmeta: (covmeta.clone(), read(&covmeta)),
+        }
+    }
+
+    /// A component that is the program of the fixtures.
+    fn component(&self, test: &mut TestRun) {
+        let tour = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let tour = tour.join("../profile/tests/fixtures/go-tour");
+        let main = fs::read_to_string(tour.join("main.go")).unwrap();
+        let dir = test.project("op", &[("main.go", &main)]);
+        let rules = vec![PathRule {
+            from: "example.org/tour".to_owned(),
+            to: String::new(),
+        }];
+        let identity = Some(Identity::Covmeta(TOUR.to_owned()));
+        let program = dir.join("main.go");
+        test.component("op", Language::Go, &program, identity, rules);
+        let meta = test.path("bundle/op/meta");
+        fs::create_dir_all(&meta).unwrap();
+        fs::write(meta.join(&self.covmeta.0), &self.covmeta.1).unwrap();
+        let early = Live::parse(&self.early()).unwrap().identity().unwrap();
+        test.components[0].0.binaries[0]
+            .other_identities
+            .push(early);
+    }
+
+    /// The mapped file, of another process.
+    fn of(&self, pid: u64, start: u64) -> Vec<u8> {
+        let mut bytes = self.covlive.clone();
+        bytes[24..32].copy_from_slice(&pid.to_le_bytes());
+        bytes[32..40].copy_from_slice(&start.to_le_bytes());
+        let length = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
+        let fnv = bytes[..length - 8]
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+            });
+        bytes[length - 8..length].copy_from_slice(&fnv.to_le_bytes());
+        bytes
+    }
+
+    /// The mapped file of a process that was stopped while its packages were
+    /// initialised.
+    fn early(&self) -> Vec<u8> {
+        let mut bytes = self.covlive.clone();
+        let second = u32::from_le_bytes(bytes[16..20].try_into().unwrap()) as usize;
+        bytes[second..4096].fill(0);
+        bytes
+    }
+}
+
+fn leave(life: &Path, files: &[(&str, &[u8])]) {
+    for (name, bytes) in files {
+        fs::create_dir_all(life.join(name).parent().unwrap()).unwrap();
+        fs::write(life.join(name), bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_mapped_file_says_all_that_its_process_counted() {
+    let mapped = Mapped::read();
+    let mut test = TestRun::new();
+    mapped.component(&mut test);
+    let live = format!("covlive.31451.{STARTED}");
+    let written = |pid: u64, nanos: u64| format!("covcounters.{TOUR}.{pid}.{nanos}");
+    let end = written(31451, STARTED);
+    let (covmeta, covlive) = (mapped.covmeta.1.as_slice(), mapped.covlive.as_slice());
+    let meta = mapped.covmeta.0.as_str();
+    // Ended by itself; killed; killed while its packages were initialised.
+    let whole = test.incarnation("op");
+    leave(
+        &whole,
+        &[
+            (meta, covmeta),
+            (&live, covlive),
+            (&end, &mapped.covcounters),
+        ],
+    );
+    leave(
+        &test.incarnation("op"),
+        &[(meta, covmeta), (&live, covlive)],
+    );
+    leave(&test.incarnation("op"), &[(&live, &mapped.early())]);
+    // It wrote on the way, replaced itself, wrote again, and was killed.
+    let (first, second) = (STARTED, STARTED + 1000);
+    let replaced = test.incarnation("op");
+    let other = format!("covlive.31451.{second}");
+    leave(
+        &replaced,
+        &[
+            (meta, covmeta),
+            (&live, covlive),
+            (&written(31451, first + 1), &mapped.covcounters),
+            (&other, &mapped.of(31451, second)),
+            (&written(31451, second + 1), &mapped.covcounters),
+        ],
+    );
+    // The mapped file is damaged: what was written at the end counts.
+    let damaged = test.incarnation("op");
+    leave(
+        &damaged,
+        &[
+            (meta, covmeta),
+            (&live, &covlive[..5000]),
+            (&end, &mapped.covcounters),
+        ],
+    );
+    // Another process of the same number wrote later, and was not mapped.
+    let two = test.incarnation("op");
+    let earlier = written(31451, STARTED - 1);
+    leave(
+        &two,
+        &[
+            (meta, covmeta),
+            (&live, covlive),
+            (&earlier, &mapped.covcounters),
+        ],
+    );
+    test.collect();
+    let coverage = test.merge();
+    let binary = &coverage.components[0].binaries[0];
+    assert_eq!(binary.profiles, 8);
+    assert_eq!(count(binary, "main"), 8);
+    assert_eq!(binary.reach.len(), 6);
+
+    use Fate::{Collected, Merged, Rejected, Superseded};
+    let fates = |index: usize| -> Vec<Fate> {
+        let fates = test.fates(index).into_iter();
+        fates.map(|(_, fate)| fate).collect()
+    };
+    assert_eq!(fates(0), [Superseded, Merged, Merged]);
+    assert_eq!(fates(1), [Merged, Merged]);
+    assert_eq!(fates(2), [Merged]);
+    assert_eq!(fates(3), [Superseded, Superseded, Merged, Merged, Merged]);
+    assert_eq!(fates(4), [Merged, Rejected, Merged]);
+    assert_eq!(fates(5), [Merged, Merged, Merged]);
+    for incarnation in &test.ledger.incarnations {
+        assert_eq!(incarnation.fate, Collected, "{}", incarnation.reason);
+    }
+    // Go's own tools read what was made of them.
+    let out = test.path("coverage/op").join(binary.identity.dir_name());
+    let staged = go(
+        &out,
+        &[
+            "tool",
+            "covdata",
+            "textfmt",
+            "-i",
+            "covdata",
+            "-o",
+            "/dev/stdout",
+        ],
+    );
+    let merged = go(
+        &out,
+        &[
+            "tool",
+            "covdata",
+            "textfmt",
+            "-i",
+            "merged",
+            "-o",
+            "/dev/stdout",
+        ],
+    );
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&staged), sorted(&merged));
+    assert!(merged.contains("example.org/tour/main.go"), "{merged}");
+}
+
+/// A test binary says at its end, in a text profile, what is in its mapped
+/// file already.
+#[test]
+fn the_text_profile_of_a_mapped_test_binary_is_not_counted_again() {
+    let mapped = Mapped::read();
+    let mut test = TestRun::new();
+    mapped.component(&mut test);
+    let live = format!("covlive.31451.{STARTED}");
+    leave(&test.incarnation("op"), &[(&live, &mapped.covlive)]);
+    test.collect();
+    test.merge();
+    let build = Identity::Covmeta(TOUR.to_owned()).dir_name();
+    let text = fs::read_to_string(test.path("coverage/op").join(build).join("profile.txt"));
+    let text = text.unwrap();
+
+    let life = test.incarnation("op");
+    leave(
+        &life,
+        &[(&live, &mapped.covlive), ("coverage.out", text.as_bytes())],
+    );
+    // One that says more is of a process whose counters are not mapped.
+    let more = text.replacen(" 1\n", " 7\n", 1);
+    assert_ne!(more, text);
+    let life = test.incarnation("op");
+    leave(
+        &life,
+        &[(&live, &mapped.covlive), ("coverage.out", more.as_bytes())],
+    );
+    for incarnation in &mut test.ledger.incarnations {
+        incarnation.identity = Some(Identity::Covmeta(TOUR.to_owned()));
+    }
+    test.collect();
+    let coverage = test.merge();
+    assert_eq!(coverage.components[0].binaries[0].profiles, 4);
+    let fate = |index: usize| test.ledger.incarnations[index].files[0].fate;
+    assert_eq!((fate(1), fate(2)), (Fate::Superseded, Fate::Merged));
 }

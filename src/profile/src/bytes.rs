@@ -20,6 +20,14 @@ impl Endian {
         }
     }
 
+    /// The bytes of a number.
+    pub(crate) fn bytes_of(self, number: u64) -> [u8; 8] {
+        match self {
+            Endian::Little => number.to_le_bytes(),
+            Endian::Big => number.to_be_bytes(),
+        }
+    }
+
     /// The number at `at`; 0 where `bytes` end before.
     pub(crate) fn u64(self, bytes: &[u8], at: usize) -> u64 {
         let found = bytes.get(at..).and_then(<[u8]>::first_chunk);

@@ -61,6 +61,9 @@ pub struct Incarnation {
     pub start: Option<String>,
     /// RFC 3339, UTC; `None` when nothing says when it ended.
     pub end: Option<String>,
+    /// The phase that it was started for (`PODCOV_PHASE`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
     /// How it ended.
     pub ended: Ended,
     /// How often it wrote its counters, in milliseconds, where they were not

@@ -29,6 +29,7 @@ pub mod merge;
 pub mod model;
 pub mod names;
 pub mod neutral;
+pub mod phases;
 pub mod reach;
 pub mod store;
 pub mod union;

@@ -468,16 +468,16 @@ mod tests {
             profiles: 2,
             files: vec![file("a.rs", &[1, 4]), file("b.rs", &[2, 3, 9])],
             reach: [
-                ("test/create", BitSet::from_iter([0, 4])),
-                ("test/delete", BitSet::from_iter([4])),
+                ("test:create", BitSet::from_iter([0, 4])),
+                ("test:delete", BitSet::from_iter([4])),
             ]
             .into_iter()
             .collect(),
         };
         let keys = |path, line| binary.reached_by(path, line).collect::<Vec<_>>();
         assert_eq!(binary.bit("b.rs", 9), Some(4));
-        assert_eq!(keys("b.rs", 9), ["test/create", "test/delete"]);
-        assert_eq!(keys("a.rs", 1), ["test/create"]);
+        assert_eq!(keys("b.rs", 9), ["test:create", "test:delete"]);
+        assert_eq!(keys("a.rs", 1), ["test:create"]);
         assert_eq!(keys("a.rs", 4), [""; 0]);
         assert_eq!(keys("a.rs", 2), [""; 0]);
         assert_eq!(keys("c.rs", 1), [""; 0]);

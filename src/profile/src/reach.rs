@@ -80,6 +80,20 @@ impl BitSet {
         }
     }
 
+    /// Its numbers from `from` to below `to`, less `from`.
+    pub fn within(&self, from: u32, to: u32) -> BitSet {
+        if from >= to {
+            return BitSet::new();
+        }
+        let first = self.edges.partition_point(|edge| *edge <= from) / 2 * 2;
+        let runs = self.edges.get(first..).unwrap_or_default().chunks_exact(2);
+        let mut edges = Vec::new();
+        for run in runs.take_while(|run| run[0] < to) {
+            edges.extend([run[0].max(from) - from, run[1].min(to) - from]);
+        }
+        BitSet { edges }
+    }
+
     /// What is in either.
     pub fn union(&self, other: &BitSet) -> BitSet {
         self.combine(other, |one, two| one || two)
@@ -389,6 +403,10 @@ mod tests {
             prop_assert_eq!(one.union(&two), a.union(&b).copied().collect());
             prop_assert_eq!(one.intersection(&two), a.intersection(&b).copied().collect());
             prop_assert_eq!(one.difference(&two), a.difference(&b).copied().collect());
+            for (from, to) in [(0, 40), (5, 17), (9, 9), (30, 50)] {
+                let inside = a.iter().filter(|n| (from..to).contains(*n)).map(|n| n - from);
+                prop_assert_eq!(one.within(from, to), inside.collect());
+            }
             let json = serde_json::to_string(&one).unwrap();
             prop_assert_eq!(serde_json::from_str::<BitSet>(&json).unwrap(), one);
         }

@@ -46,6 +46,7 @@ fn ledger() -> Ledger {
         container: "c".to_owned(),
         id: Some("i".to_owned()),
         restart: Some(0),
+        phase: None,
         identity: None,
         start: None,
         end: Some("2026-11-21T09:00:00Z".to_owned()),

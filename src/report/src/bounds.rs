@@ -145,7 +145,8 @@ fn programs(incarnation: &Incarnation) -> Option<BTreeSet<&Identity>> {
         is_known = !counted.is_empty();
     }
     let any_counts = files.iter().any(|file| counts(&file));
-    for file in files.iter().filter(|file| is_loss(file, any_counts)) {
+    let lost = files.iter().filter(|file| is_loss(file, any_counts));
+    for file in lost.filter(|file| !ledger::is_stood_in_for(file, files)) {
         match &file.identity {
             Some(_) if file.fate == Fate::Foreign => {}
             Some(identity) => {
@@ -171,7 +172,7 @@ fn programs(incarnation: &Incarnation) -> Option<BTreeSet<&Identity>> {
     is_known.then_some(programs)
 }
 
-/// Whether a file held counts that nothing stands in for.
+/// Whether a file that must have held counts does not count.
 fn is_loss(file: &ledger::File, any_counts: bool) -> bool {
     let is_lost = match file.fate {
         Fate::Rejected | Fate::Missing => true,
@@ -179,8 +180,7 @@ fn is_loss(file: &ledger::File, any_counts: bool) -> bool {
         _ => false,
     };
     let is_evidence = file.format.holds_counts() || file.format == Format::Covmeta;
-    let is_replaced = any_counts && ledger::is_stood_in_for(file);
-    is_lost && !is_replaced && (is_evidence || !any_counts && file.format == Format::Unknown)
+    is_lost && (is_evidence || !any_counts && file.format == Format::Unknown)
 }
 
 /// Whether all that it left is known to be of builds that the run has not.

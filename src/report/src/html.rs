@@ -10,6 +10,7 @@ mod incarnations;
 mod overview;
 mod parts;
 mod source;
+mod tests;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -86,6 +87,8 @@ impl<'a> Pages<'a> {
                 include_str!("html/templates/incarnations.hbs"),
             ),
             ("source", include_str!("html/templates/source.hbs")),
+            ("tests", include_str!("html/templates/tests.hbs")),
+            ("test", include_str!("html/templates/test.hbs")),
         ] {
             templates
                 .register_template_string(name, text)
@@ -111,6 +114,12 @@ impl<'a> Pages<'a> {
         emit("assets/icon.svg", ICON)?;
         emit("index.html", &self.overview()?)?;
         emit("incarnations.html", &self.incarnations()?)?;
+        if !self.report.phases.is_empty() {
+            emit("tests.html", &self.tests()?)?;
+        }
+        for index in 0..self.report.phases.len() {
+            emit(&tests::test_page(index), &self.test(index)?)?;
+        }
         for index in 0..self.report.summary.components.len() {
             emit(&parts::component_page(index), &self.component(index)?)?;
         }
@@ -158,7 +167,7 @@ impl<'a> Pages<'a> {
     ) -> Result<String, HtmlError> {
         let summary = &self.report.summary;
         let page = Page {
-            root: if matches!(template, "overview" | "incarnations") {
+            root: if matches!(template, "overview" | "incarnations" | "tests") {
                 ""
             } else {
                 "../"

@@ -13,6 +13,7 @@ mod filter;
 mod format;
 mod gate;
 mod html;
+mod phases;
 mod report;
 mod summary;
 mod text;
@@ -24,6 +25,7 @@ pub use gate::{
     Advice, GateError, Judgement, Metric, Outcome, Policy, Rule, Scope, Verdict, judge,
 };
 pub use html::HtmlError;
+pub use phases::{Background, PhaseLines, PhaseNumbers, Reached};
 pub use report::{LineState, Report, SourceFile};
 pub use summary::{
     Build, Component, FileNumbers, Incarnations, Loss, Package, SCHEMA, Summary, Unreached,

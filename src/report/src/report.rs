@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use podcov_profile::Identity;
-use podcov_profile::combine::combine;
+use podcov_profile::combine::{Combined, combine};
 use podcov_profile::ledger::{self, Cause, Fate, Finding, Ledger};
 use podcov_profile::model::{self, Branch, Coverage, Function, Line, Metrics};
 
 use crate::Filter;
 use crate::bounds::Lost;
 use crate::format;
+use crate::phases::{Background, Gathered, PhaseLines};
 use crate::summary::{
     Build, Component, FileNumbers, Incarnations, Loss, Package, SCHEMA, Summary, Unreached,
 };
@@ -23,6 +24,11 @@ pub struct Report {
     pub files: Vec<SourceFile>,
     /// The account of all incarnations.
     pub ledger: Ledger,
+    /// What each test and phase reached, by kind and name; the numbers of the
+    /// summary's are the same.
+    pub phases: Vec<PhaseLines>,
+    /// What was reached while no test, or no phase, was open.
+    pub background: Background,
 }
 
 /// One counted source file with its lines.
@@ -121,10 +127,20 @@ impl Report {
         summary.findings.extend(unmeasured(coverage, ledger));
 
         let mut files = Vec::new();
+        let mut phases = Gathered::default();
         for (index, component) in coverage.components.iter().enumerate() {
             let incarnations = incarnations(component, ledger);
             summary.complete &= incarnations.lost == 0;
-            let own = source_files(component, index, &lost, filter);
+            let combined = combined(component);
+            let own = source_files(component, &combined, index, &lost, filter);
+            phases.add(component, &combined, |one| {
+                let identity = &component.binaries[one.builds[0]].identity;
+                let is_it = |file: &SourceFile| {
+                    let is_build = file.build.as_ref().is_none_or(|build| build == identity);
+                    file.path == one.file.path && file.package == one.file.package && is_build
+                };
+                Some(files.len() + own.iter().position(is_it)?)
+            });
             let packages = packages(&own);
             let metrics: Metrics = packages.iter().map(|package| package.metrics).sum();
             let possible: Metrics = packages.iter().map(Package::possible).sum();
@@ -148,6 +164,8 @@ impl Report {
             });
             files.extend(own);
         }
+        let (phases, background) = phases.finish();
+        summary.phases = phases.iter().map(|phase| phase.numbers.clone()).collect();
         summary.losses = losses;
         summary.metrics = summary
             .components
@@ -163,6 +181,8 @@ impl Report {
             summary,
             files,
             ledger: ledger.clone(),
+            phases,
+            background,
         }
     }
 }
@@ -251,40 +271,44 @@ fn unmeasured(coverage: &Coverage, ledger: &Ledger) -> Vec<Finding> {
         .collect()
 }
 
+/// The files of a component, over its builds.
+fn combined(component: &model::Component) -> Vec<Combined> {
+    let builds = component
+        .binaries
+        .iter()
+        .map(|binary| binary.files.as_slice());
+    combine(&builds.collect::<Vec<_>>())
+}
+
 /// The files of a component that the filter keeps, by package, path and build.
 fn source_files(
     component: &model::Component,
+    combined: &[Combined],
     index: usize,
     lost: &Lost<'_>,
     filter: &Filter,
 ) -> Vec<SourceFile> {
-    let builds: Vec<&[model::File]> = component
-        .binaries
-        .iter()
-        .map(|binary| binary.files.as_slice())
-        .collect();
-    let combined = combine(&builds);
     let mut versions: BTreeMap<String, usize> = BTreeMap::new();
-    for one in &combined {
+    for one in combined {
         *versions.entry(one.file.path.clone()).or_default() += 1;
     }
     let mut files: Vec<SourceFile> = combined
-        .into_iter()
+        .iter()
         .filter(|one| filter.keeps(&one.file.path))
         .map(|one| {
-            let (unknown, possible) = lost.of(component, &one);
+            let (unknown, possible) = lost.of(component, one);
             SourceFile {
                 component: index,
                 build: (versions[&one.file.path] > 1)
                     .then(|| component.binaries[one.builds[0]].identity.clone()),
                 unknown,
-                package: one.file.package,
-                path: one.file.path,
+                package: one.file.package.clone(),
+                path: one.file.path.clone(),
                 metrics: one.file.metrics,
                 possible,
-                lines: one.file.lines,
-                functions: one.file.functions,
-                branches: one.file.branches,
+                lines: one.file.lines.clone(),
+                functions: one.file.functions.clone(),
+                branches: one.file.branches.clone(),
             }
         })
         .collect();

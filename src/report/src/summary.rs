@@ -10,6 +10,8 @@ use podcov_profile::ledger::{Cause, Fate, Finding};
 use podcov_profile::model::{Metrics, Ratio};
 use podcov_profile::names::{Kind, Language};
 
+use crate::phases::PhaseNumbers;
+
 /// Version of the JSON; readers refuse a newer one.
 pub const SCHEMA: u32 = 1;
 
@@ -39,6 +41,9 @@ pub struct Summary {
     pub evidence_files: BTreeMap<Fate, u64>,
     /// In the order of `podcov.toml`.
     pub components: Vec<Component>,
+    /// Tests and phases of the suite, by kind and name, and what each reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<PhaseNumbers>,
     /// Each piece of evidence that does not count although it should.
     pub losses: Vec<Loss>,
     /// Other things the user should know.

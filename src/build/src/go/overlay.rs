@@ -29,8 +29,8 @@ const ENVIRONMENT: &str = "func goenvs() {\n\tgoenvs_unix()\n}\n";
 const INTERVAL_MS: u32 = 1000;
 
 /// The releases of Go whose internals are known: the two that the Go project
-/// supports.
-const KNOWN: [&str; 2] = ["1.25", "1.26"];
+/// supports, and the one before.
+const KNOWN: [&str; 3] = ["1.25", "1.26", "1.27"];
 
 /// What must be in the sources of a release for the counters to be mapped: a
 /// file below GOROOT/src, and words in it in this order.
@@ -94,7 +94,7 @@ impl Counting {
     pub(crate) fn refused(self, component: &str, version: &str, reason: &str) -> String {
         let loss = match self {
             Counting::Continuous => {
-                "what a killed process counted in its last second is lost; Go 1.25 and 1.26 lose \
+                "what a killed process counted in its last second is lost; Go 1.25 to 1.27 lose \
                  nothing"
             }
             Counting::Ticker | Counting::AtExit => {
@@ -326,10 +326,10 @@ mod tests {
 
     #[test]
     fn releases_are_known_by_their_number() {
-        for known in ["go1.25", "go1.25.8", "go1.26rc1", "go1.26-devel_0a1b"] {
+        for known in ["go1.25", "go1.27.1", "go1.26rc1", "go1.26-devel_0a1b"] {
             assert!(is_known(known), "{known}");
         }
-        for other in ["go1.24.9", "go1.27", "go1.250", "devel go1.26", "1.26"] {
+        for other in ["go1.24.9", "go1.28", "go1.250", "devel go1.26", "1.26"] {
             assert!(!is_known(other), "{other}");
         }
     }

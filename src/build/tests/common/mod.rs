@@ -1,6 +1,8 @@
 //! What the tests of builds share: small projects in a temporary folder.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod truth;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

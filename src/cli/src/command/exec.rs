@@ -1,7 +1,7 @@
 //! `podcov exec`: measures a command on this machine.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ use crate::exit::{Exit, Failure, OrExit};
 use crate::host;
 use crate::interrupt::on_interrupt;
 use crate::print::To;
+use crate::recording::Recording;
 use crate::session::{Session, read_bundle};
 use crate::steps;
 
@@ -29,7 +30,9 @@ use crate::steps;
 pub fn exec(global: &Global, args: &Exec) -> Result<u8, Failure> {
     let session = Session::bare(&folder(global, args.evidence.as_deref())?, global.quiet)?;
     let bundles = bundles(&session, args)?;
-    let status = run(&session, &bundles, args)?;
+    let recording = Recording::start(&session)?;
+    let status = run(&session, &bundles, args, recording.variable())?;
+    recording.end()?;
     let code = status
         .code()
         .or(status.signal().map(|n| 128 + n))
@@ -142,7 +145,12 @@ pub fn find(program: &Path) -> Option<PathBuf> {
     find_program(program.to_str()?)
 }
 
-fn run(session: &Session, bundles: &[Bundle], args: &Exec) -> Result<ExitStatus, Failure> {
+fn run(
+    session: &Session,
+    bundles: &[Bundle],
+    args: &Exec,
+    variable: (OsString, OsString),
+) -> Result<ExitStatus, Failure> {
     let launcher = host::write_launcher(&session.run.path.join("bin"))?;
     let component = match (&args.component, bundles) {
         (Some(name), _) => name.clone(),
@@ -168,7 +176,8 @@ fn run(session: &Session, bundles: &[Bundle], args: &Exec) -> Result<ExitStatus,
     command
         .args(["--profile-name", pattern, "--"])
         .args(&args.command)
-        .envs(env);
+        .envs(env)
+        .envs([variable]);
     // On a terminal it takes the foreground, so that it can be talked to.
     // Elsewhere it gets a group of its own: a signal to ours reaches it once,
     // through us.

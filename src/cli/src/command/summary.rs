@@ -39,6 +39,9 @@ struct Build {
 
 /// Runs the command.
 pub fn summary(global: &Global, args: &Summary) -> Result<Exit, Failure> {
+    if args.tests {
+        return super::tests::tests(args);
+    }
     // What several programs ran of one source takes its regions to tell.
     let detail = match args.reading.objects.len() {
         0 | 1 => Detail::Lines,

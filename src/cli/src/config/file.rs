@@ -99,7 +99,8 @@ pub struct Component {
     /// Rust: the cargo profile; default: `dev`.
     #[serde(default)]
     pub cargo_profile: Option<String>,
-    /// When counters reach the disk: `continuous` (default) or `at-exit`.
+    /// When counters reach the disk: `continuous` (default), at every moment, so that a
+    /// kill loses none; or `at-exit`, only when the program ends by itself.
     #[serde(default)]
     pub mode: Option<ModeName>,
     /// Link statically, so that an image from scratch can run it.
@@ -248,7 +249,7 @@ pub struct Deploy {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct E2e {
-    /// Program and arguments. It finds `KUBECONFIG`, and on `PATH` a `kubectl`
+    /// Program and arguments. It finds `KUBECONFIG`, and on `PATH` a `kubectl`, this `podcov`
     /// and the measured clients.
     #[serde(default)]
     pub command: Vec<String>,
@@ -259,6 +260,11 @@ pub struct E2e {
     /// Variables for it.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Whose output tells which test runs, so that the report says which lines
+    /// each test reached. `auto` (default) knows the runners by what they
+    /// write; `off` records only what the suite says itself (`podcov phase`).
+    #[serde(default)]
+    pub phases: RunnerName,
     /// How long it may take. Default: `30m`.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
@@ -340,6 +346,9 @@ words!(
 words!(
     /// What makes images.
     BuilderName { #[default] Podcov, Docker, Podman, Buildah });
+words!(
+    /// Runners whose output is understood.
+    RunnerName { #[default] Auto, Off, CargoTest, Nextest, GoTest, Ginkgo, Pytest, Tap });
 words!(
     /// Where a cluster comes from.
     Provider { #[default] Auto, Embedded, Kind, Existing });

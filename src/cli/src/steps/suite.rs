@@ -1,7 +1,7 @@
 //! The step that runs the e2e command.
 
 use std::cell::Cell;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
 use podcov_cluster::provider::Cluster;
@@ -9,8 +9,11 @@ use podcov_cluster::watch::Watcher;
 use podcov_process::Error;
 use podcov_profile::bundle::Bundle;
 
+use crate::config::RunnerName;
 use crate::e2e::Suite;
 use crate::exit::{Exit, Failure, OrExit};
+use crate::phases::output::{Reader, Said};
+use crate::recording::Recording;
 use crate::session::Session;
 use crate::ui::human_bytes;
 
@@ -64,6 +67,8 @@ pub fn test(
     crate::host::put_clients_on_path(session, bundles, &mut env)?;
     env.push(("PODCOV_RUN".into(), session.run.id().into()));
     env.push(("PODCOV_RUN_DIR".into(), session.run.path.clone().into()));
+    let recording = Recording::start(session)?;
+    env.push(recording.variable());
     env.extend(
         typed
             .env
@@ -77,7 +82,24 @@ pub fn test(
     };
     let gone = Gone::default();
     let lost = || gone.since(watcher.and_then(Watcher::lost));
+    let threads = env.iter().find(|(key, _)| key == "RUST_TEST_THREADS");
+    let threads = threads.map(|(_, value)| value.clone());
+    let threads = threads.or_else(|| std::env::var_os("RUST_TEST_THREADS"));
+    let words = command.iter().filter_map(|word| word.to_str());
+    let reader = Reader::new(
+        typed.phases,
+        words,
+        threads.as_deref().and_then(OsStr::to_str),
+    );
+    let is_off = typed.phases == RunnerName::Off;
+    let hear = |said: &Said<'_>| {
+        if !is_off {
+            recording.hear(said);
+        }
+    };
     let suite = Suite {
+        reader,
+        hear: &hear,
         command: &command,
         directory: &directory,
         env,
@@ -86,6 +108,7 @@ pub fn test(
         end_when: &lost,
     };
     let outcome = suite.run(&step, beside, &session.cancel);
+    let recorded = recording.end();
     match &outcome {
         // A script names no tests.
         Ok(outcome) if outcome.good && outcome.passed == 0 => step.done("the command succeeded"),
@@ -108,7 +131,7 @@ pub fn test(
     }
     let outcome = outcome.or_exit(Exit::E2e)?;
     if outcome.good {
-        return Ok(());
+        return recorded.map(drop);
     }
     Err(Failure::new(Exit::E2e, "the e2e command failed")
         .help(format!("its output is in {}", log.display())))

@@ -1,6 +1,7 @@
 //! Go programs, beside Go's tools.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::programs::{Lab, go_sources, run, text};
@@ -124,6 +125,63 @@ fn what_one_process_wrote_on_its_way_is_not_added_to_what_it_wrote_last() {
     );
     let (out, _) = lab.expect(0, &["export", "--format", "go-cover", "run.podcov"]);
     assert_eq!(text(&out), text(&once));
+}
+
+/// The file that a process maps over its counters, beside what it wrote at its
+/// end, and alone as a killed one leaves it.
+#[test]
+fn what_is_mapped_over_counters_counts_and_nothing_twice() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../profile/tests/fixtures/go-live");
+    let read = |name: &str| fs::read(fixtures.join(name)).unwrap();
+    let meta = "covmeta.8e5521eaa6050ffc4493d96397aa5e35";
+    let process = "31451.1795580612572064326";
+    let written = format!("{}.{process}", meta.replace("meta", "counters"));
+    let mapped = format!("covlive.{process}");
+    let lab = Lab::new();
+    for folder in ["killed", "ended"] {
+        lab.write(&format!("{folder}/{meta}"), read(meta));
+        lab.write(&format!("{folder}/{mapped}"), read("covlive"));
+    }
+    lab.write(&format!("ended/{written}"), read(&written));
+    let (killed, said) = lab.expect(0, &["export", "--format", "go-cover", "killed"]);
+    assert!(!said.contains("set aside"), "{said}");
+    assert!(text(&killed).contains("example.org/tour/main.go:"));
+    let (ended, said) = lab.expect(0, &["export", "--format", "go-cover", "ended"]);
+    assert_eq!(text(&ended), text(&killed));
+    assert!(said.contains(&format!("{written}: superseded")), "{said}");
+    // Go's own tools read what podcov makes of it, and so does podcov.
+    for format in ["covdata", "podcov"] {
+        let args = ["merge", "--format", format, "-o", format, "ended"];
+        lab.expect(0, &args);
+        let (out, _) = lab.expect(0, &["export", "--format", "go-cover", format]);
+        assert_eq!(text(&out), text(&killed), "{format}");
+    }
+    covdata(&lab, &["textfmt", "-i=covdata", "-o=reference.txt"]);
+    assert_eq!(text(&lab.read("reference.txt")), text(&killed));
+    // A damaged one: what the process wrote at its end counts instead.
+    lab.write(&format!("ended/{mapped}"), &read("covlive")[..5000]);
+    let (_, said) = lab.expect(4, &["export", "--format", "go-cover", "ended"]);
+    assert!(said.contains(&format!("{mapped}: truncated")), "{said}");
+    assert!(!said.contains("superseded"), "{said}");
+
+    let (out, _) = lab.expect(0, &["inspect", "--format", "json", "killed"]);
+    let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let files = json["files"].as_array().unwrap();
+    let live = files.iter().find(|file| file["kind"] == "go-live-counters");
+    let live = live.unwrap();
+    assert_eq!(live["toolchain"], "go1.26.8");
+    assert_eq!(live["process"], 31451);
+    let id = "covmeta:8e5521eaa6050ffc4493d96397aa5e35";
+    assert_eq!(live["identity"], id);
+    // A process that ended while its packages were initialised: its build id
+    // is known to the bundle of a run, and to no file here.
+    let mut early = read("covlive");
+    early[192..4096].fill(0);
+    lab.write("early/covmeta.8e5521eaa6050ffc4493d96397aa5e35", read(meta));
+    lab.write(&format!("early/{mapped}"), early);
+    let (_, said) = lab.expect(8, &["summary", "early"]);
+    assert!(said.contains("of go-build-id:"), "{said}");
+    assert!(said.contains("before it could say its meta-data"), "{said}");
 }
 
 /// Elsewhere nothing says which process meta-data are of; here it is known that

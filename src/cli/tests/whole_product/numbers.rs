@@ -158,3 +158,38 @@ pub fn incarnations(ledger: &Value, component: &str) -> Vec<String> {
     lines.sort();
     lines
 }
+
+/// Whether a key of a component's reach has the first line of a function.
+pub fn reached(coverage: &Value, component: &str, key: &str, function: &str) -> bool {
+    let components = coverage["components"].as_array().unwrap().iter();
+    let component = components.into_iter().find(|one| one["name"] == component);
+    let mut all = component.unwrap()["binaries"].as_array().unwrap().iter();
+    all.any(|binary| {
+        let index = binary["reach"]["keys"][key].as_u64();
+        let set = &binary["reach"]["sets"][index.unwrap_or(u64::MAX) as usize];
+        let mut bit = 0;
+        let mut wanted = None;
+        for file in binary["files"].as_array().unwrap() {
+            let functions = file["functions"].as_array().unwrap().iter();
+            let ours = |f: &&Value| {
+                let name = f["name"].as_str().unwrap();
+                name.rsplit("::").next() == Some(function)
+            };
+            let start = functions.into_iter().find(ours).map(|f| f["start"].clone());
+            for line in file["lines"].as_array().unwrap() {
+                if start.as_ref() == Some(&line["number"]) {
+                    wanted = Some(bit);
+                }
+                bit += 1;
+            }
+        }
+        let wanted: u64 = wanted.unwrap_or_else(|| panic!("there is no {function}"));
+        let edges = set.as_array().map_or(&[][..], Vec::as_slice);
+        let mut at = 0;
+        edges.chunks(2).any(|pair| {
+            let from = at + pair[0].as_u64().unwrap();
+            at = from + pair[1].as_u64().unwrap();
+            (from..at).contains(&wanted)
+        })
+    })
+}

@@ -36,19 +36,15 @@ pub struct Running {
 impl Project {
     /// `letter` tells the clusters of this process apart.
     pub fn new(letter: char) -> Project {
-        let composition = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Project::of(
-            letter,
-            &[&composition.join("tests/whole_product/composition")],
-        )
+        Project::of("whole_product/composition", letter)
     }
 
-    /// The same of what is in other folders.
-    pub fn of(letter: char, sources: &[&Path]) -> Project {
+    /// The same of another folder with a composition.
+    pub fn of(folder: &str, letter: char) -> Project {
         let dir = tempfile::tempdir().unwrap();
-        for source in sources {
-            copy(source, dir.path());
-        }
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        let source = tests.join(folder);
+        copy(&source, dir.path());
         let project = Project {
             dir,
             cluster: format!("t-{}-{letter}", std::process::id()),
@@ -56,6 +52,12 @@ impl Project {
         project.edit("podcov.toml", &[("CLUSTER", &project.cluster)]);
         project.derive("podcov.toml", "cluster.toml", &[]);
         project
+    }
+
+    /// Copies another folder beside it.
+    pub fn add(&self, folder: &str) {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        copy(&tests.join(folder), self.dir.path());
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -6,7 +6,9 @@ use std::path::Path;
 use podcov_profile::bundle::Bundle;
 use podcov_profile::classify::{Problem, classify};
 use podcov_profile::go::files::{Counters, Name, read_counters};
-use podcov_profile::ledger::{Cause, Fate, File, Finding, Format, Incarnation, Seal};
+use podcov_profile::ledger::{
+    Cause, Fate, File, Finding, Format, Incarnation, Seal, is_stood_in_for,
+};
 use podcov_profile::{Identity, names::Language};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -31,6 +33,7 @@ pub(crate) struct StartRecord {
     pub(crate) component: String,
     pub(crate) identity: Option<String>,
     pub(crate) start: Option<String>,
+    pub(crate) phase: Option<String>,
 }
 
 /// `exit.json`, as the launcher writes it.
@@ -311,7 +314,8 @@ fn is_live(path: &str, dir: &str) -> bool {
 }
 
 /// Of the snapshots of one process, where its counters are not mapped to a
-/// file, only the last counts: they are cumulative. What was written at its end says more than any taken while it lived.
+/// file, only the last counts: they are cumulative. What was written at its end
+/// says more than any taken while it lived.
 ///
 /// A program that replaced itself (exec) keeps its pid and counts from zero
 /// again: both halves count. The second shows by having less than the first.
@@ -374,13 +378,13 @@ fn settle_meta(files: &mut [File]) {
 ///
 /// Nor is what a process was writing at its end, if its counters are mapped.
 fn settle_leftovers(files: &mut [File], dir: &str, mapped: &BTreeMap<(u64, u64), String>) {
-    let is_counted = |file: &File| holds_counters(file) && file.fate == Fate::Merged;
-    if !files.iter().any(is_counted) {
-        return;
-    }
-    for file in files {
+    let replaced: Vec<bool> = files
+        .iter()
+        .map(|file| is_stood_in_for(file, files))
+        .collect();
+    for (file, is_replaced) in files.iter_mut().zip(replaced) {
         let name = base(&file.path);
-        if Name::parse(name) != Some(Name::Leftover) {
+        if Name::parse(name) != Some(Name::Leftover) || !is_replaced {
             continue;
         }
         let whole = name.strip_prefix("tmp.").and_then(Name::parse);

@@ -209,6 +209,7 @@ impl Rows<'_> {
                 .or_else(name_time)
                 .or_else(seen_start),
             end: exit_end.or_else(|| seen.and_then(|seen| seen.finished.clone())),
+            phase: recorded.start.phase.clone().filter(|name| !name.is_empty()),
             ended,
             interval_ms,
             fate: verdict.fate,
@@ -240,6 +241,7 @@ impl Rows<'_> {
             identity: None,
             start: seen.and_then(|seen| seen.started.clone()),
             end: seen.and_then(|seen| seen.finished.clone()),
+            phase: None,
             ended,
             interval_ms: None,
             fate: Fate::Missing,

@@ -244,7 +244,7 @@ impl Root {
 
     /// Without waiting for a pipe's other end, and without following a link
     /// that took a folder's place since it was looked at.
-    fn open_file(&self, path: &str) -> io::Result<File> {
+    pub(crate) fn open_file(&self, path: &str) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         #[cfg(target_os = "linux")]
         {

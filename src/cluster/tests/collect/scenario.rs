@@ -44,6 +44,32 @@ pub fn covcounters(pid: u64, nanos: u64) -> (String, Vec<u8>) {
     )
 }
 
+/// Name and content of the file that the process `pid`, which started at
+/// `nanos`, maps over its counters.
+pub fn covlive(pid: u64, nanos: u64) -> (String, Vec<u8>) {
+    let mut bytes = fixture("go-live/covlive");
+    let word = |bytes: &[u8], at: usize| {
+        let word = bytes[at..at + 4].try_into().unwrap();
+        u32::from_le_bytes(word) as usize
+    };
+    let seal = |part: &mut [u8]| {
+        let (sealed, sum) = part.split_at_mut(part.len() - 8);
+        let fnv = sealed.iter().fold(0xcbf2_9ce4_8422_2325u64, |sum, byte| {
+            (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        sum.copy_from_slice(&fnv.to_le_bytes());
+    };
+    bytes[24..32].copy_from_slice(&pid.to_le_bytes());
+    bytes[32..40].copy_from_slice(&nanos.to_le_bytes());
+    let (header, second) = (word(&bytes, 12), word(&bytes, 16));
+    seal(&mut bytes[..header]);
+    let end = second + word(&bytes, second + 8);
+    let hash = u128::from_str_radix(GO_HASH, 16).unwrap().to_be_bytes();
+    bytes[second + 16..second + 32].copy_from_slice(&hash);
+    seal(&mut bytes[second..end]);
+    (format!("covlive.{pid}.{nanos}"), bytes)
+}
+
 fn bundle(component: &str, language: Language, identity: Identity) -> Bundle {
     Bundle {
         schema: bundle::SCHEMA,

@@ -33,7 +33,7 @@ pub(super) fn merge(
 }
 
 /// The counts of each build.
-fn add_up<'m, 'c, 'p: 'c>(
+pub(super) fn add_up<'m, 'c, 'p: 'c>(
     metas: &'m Metas,
     counted: impl Iterator<Item = &'c Counted<'p>>,
 ) -> Result<BTreeMap<&'m str, Sum<'m>>, Error> {
@@ -58,7 +58,8 @@ pub(super) fn profile_of<'c, 'p: 'c>(
     profile(&add_up(metas, counted)?)
 }
 
-fn profile(sums: &BTreeMap<&str, Sum<'_>>) -> Result<Profile, Error> {
+/// The text profile of counts.
+pub(super) fn profile(sums: &BTreeMap<&str, Sum<'_>>) -> Result<Profile, Error> {
     let wrong = |what: String| Error::Output {
         tool: "the program's meta-data".to_owned(),
         what,

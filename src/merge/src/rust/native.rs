@@ -24,7 +24,7 @@ use podcov_profile::model::File;
 use podcov_profile::reach::{BitSet, Reach};
 use podcov_profile::{Identity, Limits};
 
-use super::{Merged, counted, keep_list, keep_sources, program};
+use super::{Merged, counted, keep_list, keep_sources, phases, program};
 use crate::evidence::{Build, Piece, refuse};
 use crate::reach::{key, lines_reached};
 use crate::{Error, Work, write_atomic};
@@ -103,6 +103,8 @@ pub(super) fn merge(work: &mut Work<'_>, build: &Build) -> Result<Merged, Error>
         let reached = reached(&cover(&profile)?, &files, &counted);
         reach.insert(key(work.ledger, pieces[0].incarnation), reached);
     }
+    let lines = |profile: &Profile| Ok(reached(&cover(profile)?, &files, &counted));
+    phases::reach(work, &good, lines, &mut reach)?;
     Ok(Merged {
         profiles: good.len(),
         counted,
@@ -159,7 +161,7 @@ fn add_up<'b>(
 
 /// The sum of some files of one build.
 #[derive(Default)]
-struct Total {
+pub(super) struct Total {
     /// One for each shape: the program's, and those of its libraries.
     sums: Vec<Sum>,
     /// What came in other formats than raw.
@@ -170,7 +172,12 @@ struct Total {
 
 impl Total {
     /// Adds all of a file, or says why nothing of it was added.
-    fn add(&mut self, bytes: &[u8], format: Format, limits: &Limits) -> Result<(), String> {
+    pub(super) fn add(
+        &mut self,
+        bytes: &[u8],
+        format: Format,
+        limits: &Limits,
+    ) -> Result<(), String> {
         let told = |error: podcov_profile::ParseError| error.to_string();
         if format != Format::Profraw {
             let read = match indexed::is_indexed(bytes) {
@@ -235,7 +242,7 @@ impl Total {
         ))
     }
 
-    fn finish(self, limits: &Limits) -> Result<Profile, String> {
+    pub(super) fn finish(self, limits: &Limits) -> Result<Profile, String> {
         let mut profile = self.others;
         for sum in self.sums {
             let (one, _) = sum

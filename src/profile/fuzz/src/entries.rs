@@ -22,6 +22,7 @@ use podcov_profile::llvm::mapping::{Mapping, Paths};
 use podcov_profile::llvm::profile::Profile;
 use podcov_profile::llvm::{indexed, names, object, raw, sum};
 use podcov_profile::merge::Merge;
+use podcov_profile::phases::{Mark, Phases};
 use podcov_profile::store::Store;
 use podcov_profile::{Limits, ParseError, classify, cobertura, elf, lcov, llvm_json};
 use sha2::{Digest, Sha256};
@@ -43,6 +44,7 @@ pub const ENTRIES: &[(&str, Read)] = &[
     ("llvm-text", llvm_text),
     ("mapping", mapping),
     ("names", names_blob),
+    ("phases", phases),
     ("program", program),
     ("raw", raw_profile),
     ("store", stored),
@@ -215,6 +217,26 @@ fn stored_of(bytes: &[u8]) -> Result<(), ParseError> {
     Ok(())
 }
 
+fn phases(bytes: &[u8]) -> Result<(), ParseError> {
+    let result = mark_of(bytes);
+    // Almost no change keeps the checksum; give what is behind it a chance.
+    let whole = &bytes[..bytes.len().saturating_sub(8)];
+    let sound = [whole, &fnv64(whole).to_le_bytes()].concat();
+    let _ = mark_of(&sound);
+    result
+}
+
+fn mark_of(bytes: &[u8]) -> Result<(), ParseError> {
+    let limits = Limits::default();
+    let mark = Mark::read(bytes, &limits)?;
+    let again = Mark::read(&mark.to_bytes(), &limits);
+    assert_eq!(again.as_ref(), Ok(&mark), "what was written can be read");
+    let phases = Phases::new([&mark]);
+    assert!(phases.all().len() <= mark.events.len());
+    let _ = phases.keys(mark.number, "n", None);
+    Ok(())
+}
+
 fn names_blob(bytes: &[u8]) -> Result<(), ParseError> {
     let limits = Limits::default();
     let mut seen = 0;
@@ -325,15 +347,17 @@ fn seal(bytes: &mut [u8], from: usize, length: usize) -> Option<()> {
     let part = bytes.get_mut(from..)?;
     let length = u32::from_le_bytes(part.get(length..length + 4)?.try_into().ok()?) as usize;
     let end = length.checked_sub(8)?;
-    let fnv = part
-        .get(..end)?
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-        });
+    let fnv = fnv64(part.get(..end)?);
     part.get_mut(end..length)?
         .copy_from_slice(&u64::to_le_bytes(fnv));
     Some(())
+}
+
+/// FNV-1a, as the formats with a checksum use it.
+fn fnv64(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 fn go_text(bytes: &[u8]) -> Result<(), ParseError> {

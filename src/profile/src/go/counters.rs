@@ -280,7 +280,8 @@ impl<'a> CounterFile<'a> {
 
 fn read_footer(reader: &mut Reader<'_>) -> Result<u32, ParseError> {
     if reader.take(4, "the footer")? != MAGIC {
-        return Err(reader.error("expected a footer"));
+        // Behind the last counters there is nothing else: they were cut off.
+        return Err(reader.error_of(Kind::Truncated, "expected a footer"));
     }
     reader.take(4, "padding")?;
     let segments = reader.u32("the number of segments")?;

@@ -16,7 +16,7 @@
 pub mod combine;
 pub mod counters;
 pub mod files;
-mod fnv;
+pub(crate) mod fnv;
 pub mod lines;
 pub mod live;
 pub mod meta;

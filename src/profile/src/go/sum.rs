@@ -182,6 +182,17 @@ impl<'m> Sum<'m> {
         })
     }
 
+    /// Adds counts of units, by their place in [`Meta::units`]; those of places
+    /// that there are not are left out. They are of no file and no run.
+    pub fn add_counts(&mut self, counts: &[(u32, u64)]) {
+        let mode = self.meta.mode;
+        for (place, count) in counts {
+            if let Some(sum) = self.counts.get_mut(*place as usize) {
+                *sum = mode.add(*sum, u32::try_from(*count).unwrap_or(u32::MAX));
+            }
+        }
+    }
+
     fn fits(&self, hash: &str) -> Result<(), Misfit> {
         if hash == self.meta.hash {
             return Ok(());

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Fate, File, Format};
+use crate::go::files::Name;
 
 /// Why evidence is lost: the word for programs, where the reason is the
 /// sentence for people.
@@ -105,9 +106,7 @@ pub struct Verdict {
 /// `interval_ms` is how often it wrote its counters. Where the last that it
 /// wrote on its way are those that count, the rest of an interval is lost.
 pub fn fate_of(files: &[File], interval_ms: Option<u64>) -> Verdict {
-    let counts = |f: &&File| f.fate == Fate::Merged && f.format.holds_counts();
-    let any_counts = files.iter().any(|file| counts(&file));
-    let replaced = |file: &File| any_counts && is_stood_in_for(file);
+    let any_counts = files.iter().any(counts);
     let lost: Vec<&File> = files
         .iter()
         .filter(|file| file.format != Format::Record)
@@ -117,7 +116,8 @@ pub fn fate_of(files: &[File], interval_ms: Option<u64>) -> Verdict {
                 Fate::Rejected | Fate::Foreign | Fate::Empty | Fate::Missing
             )
         })
-        .filter(|file| !(replaced(file) || any_counts && file.format == Format::Unknown))
+        .filter(|file| !is_stood_in_for(file, files))
+        .filter(|file| !(any_counts && file.format == Format::Unknown))
         .collect();
     let verdict = |fate, cause: Cause, reason: &str| Verdict {
         fate,
@@ -144,7 +144,7 @@ pub fn fate_of(files: &[File], interval_ms: Option<u64>) -> Verdict {
         let reason = "the process left no counts: it was stopped before it wrote them";
         return verdict(Fate::Empty, Cause::NoFile, reason);
     }
-    match interval_ms.filter(|_| files.iter().filter(counts).any(is_on_the_way)) {
+    match interval_ms.filter(|_| files.iter().any(|f| counts(f) && is_on_the_way(f))) {
         Some(interval) => Verdict {
             fate: Fate::Collected,
             cause: Some(Cause::Ticker),
@@ -161,10 +161,34 @@ pub fn fate_of(files: &[File], interval_ms: Option<u64>) -> Verdict {
     }
 }
 
-/// Whether other counts of the process, if there are any, stand in for this
-/// file: a snapshot, or what Go was writing when it was killed.
-pub fn is_stood_in_for(file: &File) -> bool {
-    is_on_the_way(file) || file.path.contains("/tmp.cov")
+/// Whether other counts of the same process, among the files of its
+/// incarnation, stand in for this file: a snapshot, what Go was writing when it
+/// was killed, or a damaged mapping whose counters it wrote at its end, too. Not
+/// those of another process in the container.
+pub fn is_stood_in_for(file: &File, files: &[File]) -> bool {
+    let is_mapped = file.format == Format::Covlive;
+    let is_replaceable = is_mapped || is_on_the_way(file) || file.path.contains("/tmp.cov");
+    let own = process(file);
+    let stands_in = |other: &File| match (own, process(other)) {
+        // All that the process counted: only all of the same one replaces it.
+        (own, other) if is_mapped => own.is_some() && own == other,
+        (Some((own, _)), Some((other, _))) => own == other,
+        _ => true,
+    };
+    is_replaceable && files.iter().any(|other| counts(other) && stands_in(other))
+}
+
+fn counts(file: &File) -> bool {
+    file.fate == Fate::Merged && file.format.holds_counts()
+}
+
+/// Process id and time in the name of a file of Go's.
+fn process(file: &File) -> Option<(u64, u64)> {
+    let name = file.path.rsplit('/').next()?;
+    match Name::parse(name.strip_prefix("tmp.").unwrap_or(name))? {
+        Name::Counters { pid, nanos, .. } | Name::Live { pid, nanos } => Some((pid, nanos)),
+        Name::Meta { .. } | Name::Leftover => None,
+    }
 }
 
 /// Whether the process wrote it while it lived.

@@ -31,6 +31,8 @@ struct Overview {
     unreached: Vec<UnreachedView>,
     gaps: Vec<Gap>,
     findings: Vec<FindingView>,
+    /// `12 tests and phases`, if there were some.
+    tests: Option<String>,
     has_go: bool,
 }
 
@@ -164,6 +166,10 @@ impl Pages<'_> {
                     text: visible(&finding.text),
                 })
                 .collect(),
+            tests: match self.report.phases.len() as u64 {
+                0 => None,
+                some => Some(plural(some, "test or phase", "tests and phases")),
+            },
             has_go: self.has_go,
         };
         let title = format!("{} · coverage", visible(&summary.composition));

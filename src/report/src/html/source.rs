@@ -9,6 +9,7 @@ use podcov_profile::model::Line;
 
 use super::highlight::{Highlighter, Span};
 use super::parts::{self, Link, Number};
+use super::tests::{Badge, Reachers};
 use super::{HtmlError, Pages};
 use crate::format::{fraction, percent, plural, short_count, thousands, visible, visible_source};
 use crate::report::{LineState, SourceFile};
@@ -37,6 +38,9 @@ struct SourceView {
     functions_total: String,
     functions_open: bool,
     rows: Vec<Row>,
+    /// There are phases: lines say who reached them.
+    has_tests: bool,
+    reachers: Vec<Reachers>,
     strip: Vec<Stripe>,
     strip_height: u32,
 }
@@ -71,6 +75,7 @@ struct Row {
     next: Option<u32>,
     text: Vec<Span>,
     cut: Option<String>,
+    tests: Option<Badge>,
 }
 
 /// A run of lines of one state, in the strip at the page's side.
@@ -107,7 +112,11 @@ impl Pages<'_> {
         }
         let known: BTreeMap<u32, &Line> =
             file.lines.iter().map(|line| (line.number, line)).collect();
-        let rows = rows(file, &known, &text.lines, component.language);
+        let mut rows = rows(file, &known, &text.lines, component.language);
+        let (badges, reachers) = self.reachers(index);
+        for row in &mut rows {
+            row.tests = badges.get(&row.number).cloned();
+        }
         let gaps = gaps(file, &known);
 
         let view = SourceView {
@@ -135,6 +144,8 @@ impl Pages<'_> {
             functions_total: thousands(file.functions.len() as u64),
             functions_open: file.functions.len() <= OPEN_FUNCTIONS,
             strip: strip(file, &known),
+            has_tests: !self.report.phases.is_empty(),
+            reachers,
             strip_height: rows.last().map_or(1, |row| row.number),
             rows,
         };
@@ -272,6 +283,7 @@ fn rows(
                 next: gap.and_then(|gap| gaps.get(gap + 1)).copied(),
                 text: highlighter.line(&visible_source(source)),
                 cut,
+                tests: None,
             }
         })
         .collect()

@@ -106,6 +106,7 @@ pub fn incarnation(component: &str, pod: &str, restart: u32, fate: Fate) -> Inca
         container: "manager".into(),
         id: Some(format!("20261121T0905{restart:02}.000Z-a1b2")),
         restart: Some(restart),
+        phase: None,
         identity: None,
         start: Some(format!("2026-11-21T09:05:{restart:02}.000Z")),
         end: Some("2026-11-21T09:07:12.000Z".into()),

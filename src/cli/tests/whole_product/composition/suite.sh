@@ -64,6 +64,28 @@ case $1 in
         restarted "$victim"
         echo "test the_killed_one_starts_again ... ok"
         ;;
+    phases)
+        # Each test gives new pods other work. The first is told by its output.
+        all_counted ticker 2
+        work() {
+            # The ticker takes no SIGTERM, so its pods are asked for a second only.
+            kubectl scale deployment/ticker --replicas 0 >/dev/null
+            kubectl delete pods --selector app=ticker --now >/dev/null
+            kubectl set env deployment/ticker "$@" >/dev/null
+            kubectl scale deployment/ticker --replicas 2 >/dev/null
+            kubectl rollout status deployment/ticker --timeout 60s >/dev/null
+            all_counted ticker 2
+        }
+        echo "=== RUN   TestIdle"
+        work TICKS=0
+        echo "--- PASS: TestIdle (0.00s)"
+        podcov phase start --kind test grumpy
+        work TICKS=1 GRUMPY=1
+        podcov phase end grumpy
+        podcov phase start --kind test busy
+        work TICKS=2 GRUMPY-
+        podcov phase end busy
+        ;;
     full)
         all_counted ticker 2
         dd if=/dev/zero of="$PODCOV_RUN_DIR/filler" bs=4k 2>/dev/null || true

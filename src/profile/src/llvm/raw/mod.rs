@@ -155,6 +155,9 @@ pub struct Part<'a> {
     pub(super) shape: Shape<'a>,
     pub(super) counters: &'a [u8],
     pub(super) bitmaps: &'a [u8],
+    /// Where both are in the file.
+    counters_at: usize,
+    bitmaps_at: usize,
 }
 
 impl<'a> Part<'a> {
@@ -171,9 +174,11 @@ impl<'a> Part<'a> {
         let records = reader.take(size, "the records of functions")?;
         reader.take(header.before_counters, "the padding before the counters")?;
         let at = reader.clone();
+        let counters_at = reader.at();
         let counters = reader.take(header.counters.saturating_mul(8), "the counters")?;
         check_counts(counters, header.endian, at)?;
         reader.take(header.after_counters, "the padding after the counters")?;
+        let bitmaps_at = reader.at();
         let bitmaps = reader.take(header.bitmaps, "the bitmaps")?;
         reader.take(header.after_bitmaps, "the padding after the bitmaps")?;
         let uniform = header.uniform.saturating_mul(8);
@@ -208,6 +213,8 @@ impl<'a> Part<'a> {
             },
             counters,
             bitmaps,
+            counters_at,
+            bitmaps_at,
         })
     }
 
@@ -244,6 +251,12 @@ impl<'a> Part<'a> {
     /// Number of counters of all functions.
     pub fn counters(&self) -> usize {
         self.counters.len() / 8
+    }
+
+    /// Where the counters are in the file, in bytes. They stay there as long as
+    /// the file is mapped by a process.
+    pub fn counters_place(&self) -> Range<usize> {
+        self.counters_at..self.counters_at + self.counters.len()
     }
 
     /// The records in their order. Each has counters that are there, and all
@@ -289,6 +302,57 @@ impl<'a> Part<'a> {
                 bitmap: self.bitmap(record.bitmap.clone()).to_vec(),
             })
     }
+}
+
+/// The same file with other counts: all are 0 but those of `counts`, by their
+/// index among all counters of the file. Bitmaps, which count nothing, are
+/// cleared.
+///
+/// # Errors
+/// Where the file is none, or a count has no place in it.
+pub fn with_counts(
+    bytes: &[u8],
+    limits: &Limits,
+    counts: &[(u32, u64)],
+) -> Result<Vec<u8>, ParseError> {
+    let mut changed = bytes.to_vec();
+    let (mut before, mut counts) = (0u64, counts.iter().peekable());
+    for part in parts(bytes, limits) {
+        let part = part?;
+        let place = part.counters_place();
+        let bitmaps = part.bitmaps_at..part.bitmaps_at + part.bitmaps.len();
+        for range in [place.clone(), bitmaps] {
+            changed.get_mut(range).unwrap_or_default().fill(0);
+        }
+        let counters = changed.get_mut(place).unwrap_or_default();
+        let behind = before + part.counters() as u64;
+        while let Some((index, count)) = counts.next_if(|(index, _)| u64::from(*index) < behind) {
+            let at = (u64::from(*index).saturating_sub(before) * 8) as usize;
+            if let Some(word) = counters.get_mut(at..at + 8) {
+                word.copy_from_slice(&part.endian().bytes_of(*count));
+            }
+        }
+        before = behind;
+    }
+    match counts.next() {
+        None => Ok(changed),
+        Some((index, _)) => Err(ParseError {
+            kind: crate::error::Kind::Malformed,
+            what: format!("counter {index} of a profile that has {before}"),
+            offset: 0,
+            len: bytes.len() as u64,
+        }),
+    }
+}
+
+/// The counts in a section of counters that are not 0, by index, ascending.
+/// What is no count (over [`MAX_PLAUSIBLE`]) is left out.
+pub fn counts_in(section: &[u8], endian: Endian) -> impl Iterator<Item = (u32, u64)> + '_ {
+    let words = section.as_chunks::<8>().0.iter().enumerate();
+    // Most are 0, whatever the byte order.
+    let some = words.filter(|(_, word)| u64::from_ne_bytes(**word) != 0);
+    some.map(move |(index, word)| (index as u32, endian.u64_of(*word)))
+        .filter(|(_, count)| *count <= MAX_PLAUSIBLE)
 }
 
 /// A process that forks while its counters are mapped leaves counts that it
@@ -372,4 +436,33 @@ fn skip_values(reader: &mut Reader<'_>, records: &[u8], layout: &Layout) -> Resu
         reader.take(u64::from(size - 8), "the values")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_put_where_they_are_read() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/rust/plain.profraw"
+        );
+        let bytes = std::fs::read(path).unwrap();
+        let limits = Limits::default();
+        let read = |bytes: &[u8]| -> Vec<(u32, u64)> {
+            let part = parts(bytes, &limits).next().unwrap().unwrap();
+            let section = &bytes[part.counters_place()];
+            let counts: Vec<_> = counts_in(section, part.endian()).collect();
+            assert_eq!(counts, part.reached().collect::<Vec<_>>());
+            counts
+        };
+        let counts = read(&bytes);
+        assert!(!counts.is_empty());
+        assert_eq!(with_counts(&bytes, &limits, &counts).unwrap(), bytes);
+        let other = [(0, 3), (2, 1 << 40)];
+        assert_eq!(read(&with_counts(&bytes, &limits, &other).unwrap()), other);
+        let error = with_counts(&bytes, &limits, &[(1 << 20, 1)]).unwrap_err();
+        assert!(error.what.contains("counter 1048576"), "{error}");
+    }
 }

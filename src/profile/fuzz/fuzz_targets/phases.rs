@@ -1,0 +1,3 @@
+#![no_main]
+
+podcov_profile_fuzz::target!("phases");
