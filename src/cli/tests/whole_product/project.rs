@@ -54,6 +54,12 @@ impl Project {
         project
     }
 
+    /// Copies another folder beside it.
+    pub fn add(&self, folder: &str) {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        copy(&tests.join(folder), self.dir.path());
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

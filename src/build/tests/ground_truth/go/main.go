@@ -21,6 +21,14 @@ func main() {
 	if end == "term" {
 		signal.Notify(terminated, syscall.SIGTERM)
 	}
+	switch end {
+	case "eat":
+		go eat()
+	case "fill":
+		if err := os.WriteFile(os.Getenv("FILL_DIR")+"/full", make([]byte, 8<<20), 0o644); err != nil {
+			panic(err)
+		}
+	}
 	var group sync.WaitGroup
 	for range threads {
 		group.Add(1)
@@ -52,6 +60,16 @@ func main() {
 	case "spawn":
 		child := exec.Command("/proc/self/exe", "kill", strconv.Itoa(steps), strconv.Itoa(threads))
 		fmt.Println(child.Run())
+	}
+}
+
+func eat() {
+	for eaten := [][]byte{}; ; {
+		piece := make([]byte, 1<<20)
+		for i := range piece {
+			piece[i] = 1
+		}
+		eaten = append(eaten, piece)
 	}
 }
 

@@ -18,10 +18,14 @@ func init() {
 		steps, _ = strconv.Atoi(os.Args[2])
 	}
 	for i := 0; i < steps || os.Args[1] == "early"; i++ {
-		truth.Add(truth.Early) // truth: early
+		early()
 	}
 	if os.Args[1] == "early-exit" {
 		os.Exit(4)
 	}
 	panic("early")
+}
+
+func early() {
+	truth.Add(truth.Early) // truth: early
 }

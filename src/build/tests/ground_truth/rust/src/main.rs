@@ -35,6 +35,14 @@ fn main() {
         // SAFETY: the handler only stores to an atomic.
         unsafe { signal(SIGTERM, on_sigterm) };
     }
+    match end {
+        "eat" => drop(std::thread::spawn(eat)),
+        "fill" => {
+            let dir = std::env::var("FILL_DIR").expect("FILL_DIR");
+            std::fs::write(format!("{dir}/full"), vec![0; 8 << 20]).expect("room");
+        }
+        _ => {}
+    }
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -69,6 +77,14 @@ fn main() {
         "exec" => panic!("{}", itself("clean").exec()),
         "spawn" => println!("{:?}", itself("kill").status()),
         _ => {}
+    }
+}
+
+fn eat() {
+    let mut eaten = Vec::new();
+    loop {
+        eaten.push(vec![1_u8; 1 << 20]);
+        std::hint::black_box(&eaten);
     }
 }
 
