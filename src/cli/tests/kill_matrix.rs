@@ -14,6 +14,7 @@ mod suite;
 mod truth;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
 use std::process::Command;
 
 use project::Project;
@@ -27,7 +28,8 @@ const KILLS: usize = 200;
 #[test]
 fn whatever_ends_a_pod_its_counts_are_there_or_their_loss_is_told() {
     let project = Project::of("kill_matrix/composition", 'k');
-    project.add("../../build/tests/ground_truth");
+    let programs = concat!(env!("CARGO_MANIFEST_DIR"), "/../build/tests/ground_truth");
+    project::copy(Path::new(programs), project.dir.path());
     let mut running = project.start("podcov", &["run"]);
     let suite = running.until("its suite", |_| Suite::begun(&project));
     let acted = catch_unwind(AssertUnwindSafe(|| suite.act(KILLS)));

@@ -54,12 +54,6 @@ impl Project {
         project
     }
 
-    /// Copies another folder beside it.
-    pub fn add(&self, folder: &str) {
-        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-        copy(&tests.join(folder), self.dir.path());
-    }
-
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -380,7 +374,8 @@ fn below(dir: &Path, depth: usize) -> Vec<PathBuf> {
     found
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a folder with all that is in it.
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
