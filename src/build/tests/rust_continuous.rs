@@ -78,7 +78,11 @@ impl Truth {
             .arg(&merged)
             .output()
             .unwrap();
-        assert!(merge.status.success(), "{}: {merge:?}", dir.display());
+        if !merge.status.success() {
+            // Killed while the runtime laid the file out: then nothing was
+            // counted by hand either, or the check fails.
+            return self.marks.iter().map(none).collect();
+        }
         let export = need("llvm-cov-22", how)
             .args(["export", "--format=lcov", "--instr-profile"])
             .arg(&merged)
