@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use podcov_profile::error::Kind;
+use podcov_profile::phases::{Delta, FileDelta, Mark, Shape};
 
 #[global_allocator]
 static COUNTING: counting::Counting = counting::Counting;
@@ -45,9 +46,32 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
             }
         }
     }
+    found.push(("a mark of phases".to_owned(), mark().to_bytes()));
     found.sort();
     assert!(found.len() >= 7, "{} fixtures", found.len());
     found
+}
+
+/// A mark while a Rust and a Go process count.
+fn mark() -> Mark {
+    let file = |path: &str, shape| FileDelta {
+        path: path.to_owned(),
+        delta: Delta {
+            shape,
+            places: 400,
+            counts: vec![(0, 1), (3, 300), (399, 70_000)],
+        },
+    };
+    let hash = "8e5521eaa6050ffc4493d96397aa5e35".to_owned();
+    Mark {
+        number: 1,
+        at: 1_795_600_000_000,
+        files: vec![
+            file("shop/a_1/main/0/1_0.profraw", Shape::Llvm),
+            file("shop/b_2/main/0/covlive.7.1", Shape::Go { hash }),
+        ],
+        ..Mark::default()
+    }
 }
 
 /// What came of readings.
