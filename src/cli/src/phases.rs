@@ -40,6 +40,12 @@ struct State {
     open: Vec<Open>,
     /// Since when tests may run whose starts are not seen.
     group: u32,
+    /// The mark at which the last test ended that the output told of.
+    ended: u32,
+    /// The suite calls for its tests: what its output says of them says less.
+    calls: bool,
+    /// Nobody is to write marks any more.
+    is_over: bool,
     /// What was written so far, without counts.
     told: Vec<Mark>,
 }
@@ -82,6 +88,9 @@ impl Recorder {
             number,
             open: Vec::new(),
             group: number,
+            ended: number,
+            calls: false,
+            is_over: false,
             told,
         };
         let left: Vec<Event> = before
@@ -118,6 +127,12 @@ impl Recorder {
             && (namespace.is_empty() || namespace.contains('/') || namespace.len() > 253)
         {
             return wrong(format!("`{namespace}` is no name of a namespace"));
+        }
+        if kind == Kind::Test && !state.calls {
+            state.calls = true;
+            while let Some(index) = state.open.iter().position(|open| open.by == By::Output) {
+                state.close(index)?;
+            }
         }
         if state.position(kind, name).is_some() {
             return wrong(format!("the {} `{name}` is open already", kind.word()));
@@ -159,6 +174,9 @@ impl Recorder {
     /// What the output of the suite says.
     pub fn hear(&self, said: &Said<'_>) -> Result<(), Refused> {
         let mut state = self.state();
+        if state.calls {
+            return Ok(());
+        }
         match said {
             Said::Total(_) => {
                 // Tests start from here on.
@@ -166,6 +184,7 @@ impl Recorder {
                     state.mark(Vec::new())?;
                 }
                 state.group = state.number;
+                state.ended = state.number;
             }
             Said::Starts(name) | Said::Continues(name) => {
                 if state.position(Kind::Test, name).is_some() {
@@ -185,13 +204,18 @@ impl Recorder {
                     state.close(index)?;
                 }
             }
-            Said::Ends { name, ran, .. } => {
+            Said::Ends { name, ran, passed } => {
                 if let Some(index) = state.position(Kind::Test, name) {
                     state.close(index)?;
+                    state.ended = state.number;
+                    return Ok(());
+                }
+                if passed.is_none() {
+                    // It was skipped.
                     return Ok(());
                 }
                 let since = match ran {
-                    Ran::Alone => state.number,
+                    Ran::Alone => state.ended,
                     Ran::For(time) => state.number_at(Instant::now().checked_sub(*time)),
                     Ran::Unknown => state.group,
                 };
@@ -201,29 +225,33 @@ impl Recorder {
                     name,
                     What::Ran { since },
                 )])?;
+                state.ended = state.number;
             }
         }
         Ok(())
     }
 
-    /// The end: closes what is open, and gives all phases.
-    pub fn finish(self) -> Result<Vec<Phase>, Failure> {
-        let mut state = self
-            .state
-            .into_inner()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+    /// The end: closes what is open, and gives all phases. Who comes later is
+    /// refused.
+    pub fn finish(&self) -> Result<Vec<Phase>, Failure> {
+        let mut state = self.state();
         if state.number > 0 {
-            let left: Vec<Event> = state.open.drain(..).map(Open::end).collect();
+            let left: Vec<Event> = state.open.iter().map(Open::end).collect();
             state
                 .mark(left)
                 .map_err(|why| Failure::new(Exit::Fault, why))?;
+            state.open.clear();
         }
+        state.is_over = true;
         Ok(Phases::new(&state.told).all().to_vec())
     }
 }
 
 impl State {
     fn mark(&mut self, events: Vec<Event>) -> Result<(), Refused> {
+        if self.is_over {
+            return Err(Refused::Sense("the suite has ended".to_owned()));
+        }
         let fault = |what: String| Refused::Fault(what);
         let mark = Mark {
             number: self.number + 1,
@@ -265,10 +293,9 @@ impl State {
     }
 
     fn close(&mut self, index: usize) -> Result<String, Refused> {
-        let open = self.open.remove(index);
-        let name = open.name.clone();
-        self.mark(vec![open.end()])?;
-        Ok(name)
+        // It stays open where that cannot be written down.
+        self.mark(vec![self.open[index].end()])?;
+        Ok(self.open.remove(index).name)
     }
 
     fn is_just_marked(&self) -> bool {
@@ -290,7 +317,7 @@ impl State {
 }
 
 impl Open {
-    fn end(self) -> Event {
+    fn end(&self) -> Event {
         let what = match self.since {
             Some(since) => What::Ran { since },
             None => What::End,
@@ -332,4 +359,93 @@ fn earlier(dir: &Path) -> Result<Vec<Mark>, Failure> {
     }
     marks.sort_by_key(|mark| mark.number);
     Ok(marks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phases(act: impl FnOnce(&Recorder)) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let evidence = dir.path().join("evidence");
+        std::fs::create_dir(&evidence).unwrap();
+        let recorder = Recorder::start(&evidence, &dir.path().join("phases")).unwrap();
+        act(&recorder);
+        let all = recorder.finish().unwrap();
+        assert!(recorder.begin(Kind::Test, "late", None).is_err());
+        let shown = all.iter().map(|phase| {
+            let shared: Vec<_> = phase.shared_with.iter().map(String::as_str).collect();
+            format!("{} {:?} {}", phase.name, phase.by, shared.join(","))
+        });
+        shown.collect()
+    }
+
+    fn ends(name: &'static str, passed: Option<bool>, ran: Ran) -> Said<'static> {
+        let name = name.into();
+        Said::Ends { name, passed, ran }
+    }
+
+    #[test]
+    fn a_suite_that_calls_for_its_tests_is_not_read() {
+        let all = phases(|recorder| {
+            recorder.hear(&Said::Total(3)).unwrap();
+            recorder.hear(&Said::Starts("a".into())).unwrap();
+            recorder.begin(Kind::Test, "a", None).unwrap();
+            recorder.end(None).unwrap();
+            recorder.hear(&ends("a", Some(true), Ran::Unknown)).unwrap();
+            recorder.begin(Kind::Test, "b", None).unwrap();
+            recorder.end(None).unwrap();
+            recorder.hear(&ends("b", Some(true), Ran::Unknown)).unwrap();
+        });
+        assert_eq!(all, ["a Call ", "b Call "]);
+    }
+
+    #[test]
+    fn a_skipped_test_reaches_nothing() {
+        let all = phases(|recorder| {
+            recorder.hear(&Said::Total(2)).unwrap();
+            recorder.hear(&ends("ignored", None, Ran::Unknown)).unwrap();
+            recorder
+                .hear(&ends("ran", Some(true), Ran::Unknown))
+                .unwrap();
+        });
+        assert_eq!(all, ["ran Output "]);
+    }
+
+    #[test]
+    fn a_test_that_ran_alone_began_where_the_one_before_it_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let (evidence, marks) = (dir.path().join("evidence"), dir.path().join("phases"));
+        std::fs::create_dir(&evidence).unwrap();
+        let recorder = Recorder::start(&evidence, &marks).unwrap();
+        recorder.hear(&Said::Total(2)).unwrap();
+        recorder.hear(&ends("a", Some(true), Ran::Alone)).unwrap();
+        recorder.begin(Kind::Phase, "upgrade", None).unwrap();
+        recorder.hear(&ends("b", Some(true), Ran::Alone)).unwrap();
+        recorder.finish().unwrap();
+        let all = Phases::new(&earlier(&marks).unwrap());
+        // 1 the total, 2 the end of a, 3 the phase, 4 the end of b.
+        let keys = |number| -> Vec<String> {
+            let keys = all.keys(number, "n", None);
+            keys.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(keys(2), ["test:a", "phase-outside"]);
+        assert_eq!(keys(3), ["test:b", "phase-outside"]);
+        assert_eq!(keys(4), ["phase:upgrade", "test:b"]);
+    }
+
+    #[test]
+    fn a_phase_whose_end_cannot_be_written_stays_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let (evidence, marks) = (dir.path().join("evidence"), dir.path().join("phases"));
+        std::fs::create_dir(&evidence).unwrap();
+        let recorder = Recorder::start(&evidence, &marks).unwrap();
+        recorder.begin(Kind::Phase, "a", None).unwrap();
+        std::fs::rename(&marks, dir.path().join("away")).unwrap();
+        std::fs::write(&marks, "no folder").unwrap();
+        assert!(recorder.end(Some("a")).is_err());
+        std::fs::remove_file(&marks).unwrap();
+        std::fs::rename(dir.path().join("away"), &marks).unwrap();
+        assert_eq!(recorder.end(Some("a")).unwrap(), "a");
+    }
 }

@@ -54,16 +54,7 @@ impl<'s> Recording<'s> {
     /// Ends; the phases go to `run.json`.
     pub fn end(self) -> Result<Vec<Phase>, Failure> {
         drop(self.endpoint);
-        // A request that is being answered has one, too.
-        let mut recorder = self.recorder;
-        let recorder = loop {
-            match Arc::try_unwrap(recorder) {
-                Ok(recorder) => break recorder,
-                Err(shared) => recorder = shared,
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        };
-        let phases = recorder.finish()?;
+        let phases = self.recorder.finish()?;
         if !phases.is_empty() {
             let told = serde_json::to_value(&phases).map_err(|e| Failure::new(Exit::Fault, e))?;
             self.session.update_record(|record| record.phases = told)?;

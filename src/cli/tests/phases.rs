@@ -266,7 +266,7 @@ fn what_makes_no_sense_is_refused_and_the_rest_goes_on() {
         $PODCOV phase start --namespace n/m b 2>&1
         $PODCOV phase end nobody 2>&1
         $PODCOV phase end a
-        printf 'POST /wrong/start HTTP/1.1\\r\\n\\r\\n' > request
+        PODCOV_PHASE_URL=${PODCOV_PHASE_URL%/*}/wrong $PODCOV phase start c 2>&1
         exit 0";
     let mut podcov = Command::new(env!("CARGO_BIN_EXE_podcov"));
     podcov
@@ -280,6 +280,7 @@ fn what_makes_no_sense_is_refused_and_the_rest_goes_on() {
         "the phase `a` is open already",
         "`n/m` is no name of a namespace",
         "no phase `nobody` is open; open: `a`",
+        "no phase here: use PODCOV_PHASE_URL as it is",
     ] {
         assert!(said.contains(text), "`{text}` is not in\n{said}");
     }

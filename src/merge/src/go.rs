@@ -476,13 +476,14 @@ fn reach(
     let of_texts = texts.iter().map(|(piece, _)| piece.incarnation);
     let incarnations: BTreeSet<usize> = of_counters.chain(of_texts).collect();
     let lines = |profile: &Profile| {
+        let counted = |name| work.filter.counted(&work.bundle.sources, name);
+        let names = profile.files.keys().rev();
+        let names: BTreeMap<String, &String> = names
+            .filter_map(|name| Some((counted(name)?, name)))
+            .collect();
         lines_reached(files, |file| {
-            let is_it = |name: &&String| {
-                let name = work.filter.counted(&work.bundle.sources, name);
-                name.as_deref() == Some(&file.path)
-            };
-            let name = profile.files.keys().find(is_it)?;
-            Some(lines::lines(&profile.files[name]))
+            let name = names.get(&file.path)?;
+            Some(lines::lines(&profile.files[*name]))
         })
     };
     let mut reach = Reach::new();

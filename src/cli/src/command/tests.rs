@@ -23,6 +23,14 @@ pub fn tests(args: &Summary) -> Result<Exit, Failure> {
                 .help("name the folder of a run, or its coverage/coverage.json")
         })?;
         let report = Report::new(&coverage, &Ledger::default(), &filter);
+        if let Some((path, _)) = &args.line
+            && !report.files.iter().any(|file| &file.path == path)
+        {
+            let what = format!("no source file of `{}` is called `{path}`", file.display());
+            return Err(Failure::new(Exit::Usage, what).help(
+                "paths are relative to the root of the sources, as `podcov summary` prints them",
+            ));
+        }
         let phases = report.phases.iter();
         let wanted = phases.filter(|phase| match &args.line {
             Some((path, line)) => reaches(&report, phase, path, *line),

@@ -54,6 +54,8 @@ pub struct Reader {
     runner: RunnerName,
     /// cargo test runs one test at a time.
     is_serial: bool,
+    /// The test of cargo's whose line what it wrote has broken.
+    broken: Option<String>,
     /// The first package of `go test -json`; others are named with theirs.
     package: Option<String>,
     is_tap: bool,
@@ -117,24 +119,38 @@ impl Reader {
         said.or_else(|| ginkgo.then(|| self.ginkgo(line)).flatten())
     }
 
-    fn cargo_test<'l>(&self, line: &'l str) -> Option<Said<'l>> {
+    fn cargo_test<'l>(&mut self, line: &'l str) -> Option<Said<'l>> {
         let line = line.trim();
+        let ran = if self.is_serial {
+            Ran::Alone
+        } else {
+            Ran::Unknown
+        };
+        if matches!(line, "ok" | "FAILED")
+            && let Some(name) = self.broken.take()
+        {
+            return Some(Said::Ends {
+                name: name.into(),
+                passed: Some(line == "ok"),
+                ran,
+            });
+        }
         if let Some(rest) = line.strip_prefix("running ") {
             let number = rest.strip_suffix(" tests").or(rest.strip_suffix(" test"))?;
             return number.parse().ok().map(Said::Total);
         }
         let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
-        // With --nocapture what the test wrote stands before the result.
+        // With --nocapture what the test wrote stands before the result, which
+        // then has a line of its own.
+        self.broken = None;
         let passed = match result.split([' ', ',']).next()? {
             "ok" => Some(true),
             "FAILED" => Some(false),
             "ignored" => None,
-            _ => return None,
-        };
-        let ran = if self.is_serial {
-            Ran::Alone
-        } else {
-            Ran::Unknown
+            _ => {
+                self.broken = self.is_serial.then(|| name.to_owned());
+                return None;
+            }
         };
         Some(ends(name, passed, ran))
     }
@@ -316,9 +332,10 @@ fn pytest_line(line: &str) -> Option<Said<'_>> {
             .then_some(Said::Total(number.parse().ok()?));
     }
     let outcome = |word: &str| match word {
-        "PASSED" | "XPASS" => Some(Some(true)),
+        // That it failed was expected: it ran, and is as it should be.
+        "PASSED" | "XPASS" | "XFAIL" => Some(Some(true)),
         "FAILED" | "ERROR" => Some(Some(false)),
-        "SKIPPED" | "XFAIL" => Some(None),
+        "SKIPPED" => Some(None),
         _ => None,
     };
     if line.starts_with("[gw") {
@@ -332,8 +349,7 @@ fn pytest_line(line: &str) -> Option<Said<'_>> {
     let mut words = start.trim_end().rsplitn(2, ' ');
     let mut word = words.next()?;
     let mut name = words.next()?;
-    if let Some((before, reason)) = start.split_once(" SKIPPED (") {
-        debug_assert!(!reason.is_empty());
+    if let Some((before, _)) = start.split_once(" SKIPPED (") {
         (name, word) = (before, "SKIPPED");
     }
     name.contains("::")
@@ -442,6 +458,16 @@ mod tests {
     }
 
     /// As ginkgo 2.2x wrote it, below `go test -v`.
+    #[test]
+    fn cargo_test_tells_ends_behind_what_a_test_wrote() {
+        let output = "running 2 tests\ntest a ... it wrote this\nand that\nok\ntest b ... ok\nok\n";
+        let serial = || Reader::new(RunnerName::CargoTest, ["--test-threads=1"], None);
+        let expected = ["2", "- a Some(true) Alone", "- b Some(true) Alone"];
+        assert_eq!(said(serial(), output), expected);
+        let failed = "test a ... thread panicked\nFAILED\n";
+        assert_eq!(said(serial(), failed), ["- a Some(false) Alone"]);
+    }
+
     #[test]
     fn ginkgo_tells_specs_within_their_go_test() {
         let rule = "------------------------------\n";

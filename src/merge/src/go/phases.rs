@@ -54,7 +54,8 @@ pub(super) fn reach(
                     add(of_key.entry(hash).or_default(), &rest);
                 }
             }
-            if !total.is_empty() {
+            let has_texts = texts.iter().any(|(piece, _)| piece.incarnation == index);
+            if has_texts && !total.is_empty() {
                 let profile = profile(metas, &[(*hash, &total)])?;
                 in_marks = in_marks.union(&lines(&profile));
             }

@@ -2,7 +2,6 @@
 //! the phase was open, made into lines by what makes all lines.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use podcov_profile::ledger::Format;
 use podcov_profile::llvm::profile::Profile;
@@ -73,7 +72,7 @@ fn take(
     limits: &Limits,
     all: &mut Vec<Alike>,
 ) -> Result<(), Error> {
-    let bytes = fs::read(&piece.path).map_err(Error::io("read", &piece.path))?;
+    let bytes = piece.read()?;
     let parts = raw::parts(&bytes, limits).collect::<Result<Vec<Part<'_>>, ParseError>>();
     // It was read before.
     let Ok(parts) = parts else {

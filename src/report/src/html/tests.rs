@@ -176,20 +176,18 @@ impl Pages<'_> {
                 of_line.entry(line).or_default().0.push((index, shared));
             }
         }
-        for ((_, of), lines) in &self.report.background {
-            if *of == file {
-                lines
-                    .iter()
-                    .for_each(|line| of_line.entry(line).or_default().1 = true);
-            }
+        for (line, (who, is_background)) in &mut of_line {
+            // Only of the question that those answer: tests, or phases.
+            *is_background = who.iter().any(|(index, _)| {
+                let kind = self.report.phases[*index].kind;
+                let lines = self.report.background.get(&(kind, file));
+                lines.is_some_and(|lines| lines.contains(*line))
+            });
         }
         let mut sets = Vec::new();
         let mut known: BTreeMap<(Vec<(usize, bool)>, bool), Badge> = BTreeMap::new();
         let mut badges = BTreeMap::new();
         for (line, who) in of_line {
-            if who.0.is_empty() {
-                continue;
-            }
             let badge = known.entry(who).or_insert_with_key(|who| {
                 let set = self.set(sets.len() + 1, who);
                 let badge = Badge {
