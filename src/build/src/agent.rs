@@ -30,7 +30,7 @@ pub struct AgentImage {
 }
 
 /// The name of the agent's image.
-pub fn agent_reference() -> String {
+fn agent_reference() -> String {
     let digest = hex(&Sha256::digest(agent_bytes()));
     format!(
         "localhost/podcov-agent:{}-{}",

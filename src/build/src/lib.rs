@@ -19,7 +19,7 @@ mod wrapper;
 use podcov_profile::bundle::{Bundle, Mode};
 use podcov_profile::names::Language;
 
-pub use agent::{AgentImage, agent_reference, write_agent_image};
+pub use agent::{AgentImage, write_agent_image};
 pub use component::{Component, Context, GoBuild};
 pub use env::{EnvOptions, env};
 pub use error::Error;

@@ -248,7 +248,6 @@ fn the_agent_runs_in_an_image_of_itself_alone() {
         cancel: &cancel,
     };
     let image = podcov_build::write_agent_image(&containerd.path("agent"), &ctx).unwrap();
-    assert_eq!(image.reference, podcov_build::agent_reference());
     containerd.ctr(&["images", "import", image.archive.to_str().unwrap()]);
     let args = ["/podcov-agent", "version"];
     let mut line = vec!["run", "--rm", "--read-only", &image.reference, "agent"];

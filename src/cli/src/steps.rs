@@ -317,12 +317,11 @@ pub fn watch(
         &target(session, cluster),
         &session.run.id(),
         watched(session, bundles),
+        inject::expected(session, cluster, bundles)?,
         progress,
         &session.cancel,
     );
-    let watcher = watcher.or_exit(Exit::Cluster)?;
-    inject::expect(session, cluster, bundles, &watcher)?;
-    Ok(watcher)
+    watcher.or_exit(Exit::Cluster)
 }
 
 /// Applies the rendering and waits until it is ready.
@@ -423,12 +422,20 @@ pub fn collect(
         Some(Err(error)) => (None, Some(error.to_string())),
         earlier => (earlier.and_then(Result::ok), None),
     };
+    let mut bundles = bundles.to_vec();
+    for image in bundles
+        .iter_mut()
+        .filter_map(|bundle| bundle.image.as_mut())
+    {
+        // As pods call it.
+        image.reference = image_name(session, image);
+    }
     let gather = Gather {
         run: &session.run.id(),
         evidence: &session.run.evidence(),
         quarantine: &session.run.quarantine(),
         logs: Some(&session.run.logs()),
-        bundles,
+        bundles: &bundles,
         observed,
         earlier: earlier.as_ref(),
         limits: collect::Limits::default(),

@@ -22,6 +22,7 @@ pub use self::manifest::{Crd, Workload};
 pub(crate) use self::ready::is_complete;
 use self::ready::{Readiness, readiness};
 use crate::inject::set_label;
+use crate::overlay::webhook::fits;
 use crate::stop::{resource, scales};
 use crate::target::{Error, Target, ask, not_found, pause, runtime};
 use crate::watch::Watcher;
@@ -178,8 +179,10 @@ pub fn deploy(
     deployment.apply(&manifest.text(true), "namespaces and kinds")?;
     runtime.block_on(deployment.wait_for_kinds(&client, &manifest))?;
     if injects.is_some() {
-        let namespaces = &manifest.namespaces;
-        let label = set_label(&client, namespaces, injects.as_deref(), cancel);
+        let all = ["*".to_owned()];
+        let own = manifest.namespaces.iter().filter(|name| fits(&all, name));
+        let own: Vec<String> = own.cloned().collect();
+        let label = set_label(&client, &own, injects.as_deref(), cancel);
         runtime.block_on(label)?;
     }
     deployment.apply(&manifest.text(false), "the rest")?;

@@ -186,7 +186,14 @@ async fn applied(
             let why = "to a role that comes with it and is not there yet";
             (Action::Create, Some(why.to_owned()), vec![])
         }
-        (Err(Error::Api { source, .. }), _) => (Action::Refused, Some(said(&source)), vec![]),
+        (Err(Error::Api { source, .. }), _) => {
+            let why = match &*source {
+                // Its words may quote a value.
+                kube::Error::Api(status) if object.kind() == "Secret" => status.reason.clone(),
+                source => said(source),
+            };
+            (Action::Refused, Some(why), vec![])
+        }
         (Err(error), _) => return Err(error),
     };
     Ok(Change {

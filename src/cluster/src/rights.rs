@@ -32,8 +32,10 @@ pub struct Right {
     /// The API group, empty for the core's.
     pub group: String,
     /// As it is called in paths, with a subresource: `deployments/scale`. A path
-    /// such as `/metrics` where it is about no resource.
+    /// such as `/metrics`, or `*` for all of them, where `is_path`.
     pub resource: String,
+    /// It is about a path, and no resource.
+    pub is_path: bool,
     /// One object alone.
     pub name: Option<String>,
     /// `get`, `list`, `watch`, `create`, `patch`, `delete`, …
@@ -65,6 +67,29 @@ pub struct Injection<'a> {
     pub namespaces: &'a [String],
 }
 
+impl Composition<'_> {
+    /// Its pods can be in namespaces whose names nobody knows before.
+    fn has_pods_everywhere(&self) -> bool {
+        let mut patterns = self.webhook.iter().flat_map(|webhook| webhook.namespaces);
+        self.creates_pods || patterns.any(|name| name.ends_with('*'))
+    }
+
+    /// The namespaces beside those of the rendering in which the webhook
+    /// patches pods, as far as they have names.
+    fn patched(&self) -> impl Iterator<Item = &str> {
+        let patterns = self.webhook.iter().flat_map(|webhook| webhook.namespaces);
+        patterns
+            .map(String::as_str)
+            .filter(|name| !name.ends_with('*'))
+    }
+
+    /// Where its pods are, as far as that is known.
+    fn namespaces(&self, objects: &[Object]) -> BTreeSet<String> {
+        let patched = self.patched().map(str::to_owned);
+        namespaces(objects).into_iter().chain(patched).collect()
+    }
+}
+
 /// The rights that a run of the composition needs, each once. Asks the cluster
 /// which kinds it has.
 pub fn needed(
@@ -90,7 +115,8 @@ impl Right {
     }
 
     fn is_alike(&self, other: &Right) -> bool {
-        (&self.group, &self.resource, &self.verb) == (&other.group, &other.resource, &other.verb)
+        let thing = |right: &Right| (right.is_path, right.group.clone(), right.resource.clone());
+        self.verb == other.verb && thing(self) == thing(other)
     }
 }
 
@@ -99,7 +125,6 @@ fn of(objects: &[Object], composition: &Composition) -> Vec<Right> {
     look(&mut all);
     watch(&mut all);
     apply(objects, &mut all);
-    hand_out(objects, &mut all);
     wait(objects, &mut all);
     read_logs(objects, composition, &mut all);
     stop(objects, composition, &mut all);
@@ -107,12 +132,18 @@ fn of(objects: &[Object], composition: &Composition) -> Vec<Right> {
     if let Some(webhook) = composition.webhook {
         inject(objects, webhook, &mut all);
     }
+    // Last: what podcov needs itself is nothing that who may escalate can do
+    // without.
+    hand_out(objects, &mut all);
     // The same right for two reasons is one, and so is one that holds everywhere
     // anyway.
     let mut rights: Vec<Right> = Vec::new();
     for right in &all.0 {
         let is_said = rights.iter().any(|other| other.is_same(right));
-        let is_in = |wide: &Right| wide.namespace.is_none() && wide.covers(right);
+        let is_in = |wide: &Right| {
+            let is_sure = wide.why != HAND_OUT || right.why == HAND_OUT;
+            is_sure && wide.namespace.is_none() && wide.covers(right)
+        };
         let is_elsewhere = right.namespace.is_some() && all.0.iter().any(is_in);
         if !is_said && !is_elsewhere {
             rights.push(right.clone());
@@ -221,10 +252,10 @@ fn wait(objects: &[Object], all: &mut Rights) {
 /// `logs.rs`: keep the logs of measured containers.
 fn read_logs(objects: &[Object], composition: &Composition, all: &mut Rights) {
     let mut all = all.of("keep the logs of measured pods");
-    match composition.creates_pods {
+    match composition.has_pods_everywhere() {
         true => all.everywhere("", "pods/log", &["get"]),
         false => {
-            for namespace in namespaces(objects) {
+            for namespace in composition.namespaces(objects) {
                 all.some(&namespace, "", "pods/log", &["get"]);
             }
         }
@@ -265,11 +296,16 @@ fn stop(objects: &[Object], composition: &Composition, all: &mut Rights) {
                 &["get"],
             );
         }
-        if composition.has_clients && !composition.creates_pods {
+        if composition.has_clients && !composition.has_pods_everywhere() {
             end_owners(Some(&namespace), "end what your suite starts", all);
         }
     }
-    if composition.creates_pods {
+    for namespace in composition.patched() {
+        let why = "end pods that the webhook patched";
+        all.of(why).some(namespace, "", "pods", &["get", "delete"]);
+        end_owners(Some(namespace), why, all);
+    }
+    if composition.has_pods_everywhere() {
         let why = "end what your operators create";
         all.of(why).everywhere("", "pods", &["get", "delete"]);
         end_owners(None, why, all);
@@ -328,6 +364,7 @@ fn clean_up(objects: &[Object], all: &mut Rights) {
 /// `inject.rs`, `watch/injection.rs`: install the webhook, look at it, remove it.
 fn inject(objects: &[Object], webhook: Injection<'_>, all: &mut Rights) {
     const NEWS: [&str; 4] = ["get", "create", "patch", "delete"];
+    const UNREAD: [&str; 3] = ["create", "patch", "delete"];
     let own = own_namespace(webhook.composition);
     let hooks = "mutatingwebhookconfigurations";
     let mut install = all.of("install the webhook and remove it at the end");
@@ -335,9 +372,10 @@ fn inject(objects: &[Object], webhook: Injection<'_>, all: &mut Rights) {
     install.one(None, "", "namespaces", &own, &["get", "patch"]);
     let name = configuration_name(webhook.composition);
     install.one(None, "admissionregistration.k8s.io", hooks, &name, &NEWS);
-    for (group, plural) in [("", "secrets"), ("", "services"), ("apps", "deployments")] {
-        install.one(Some(&own), group, plural, NAME, &NEWS);
-    }
+    install.one(Some(&own), "apps", "deployments", NAME, &NEWS);
+    install.one(Some(&own), "", "services", NAME, &UNREAD);
+    // `podcov inject status` reads which settings it has.
+    install.one(Some(&own), "", "secrets", NAME, &NEWS);
     // A request for a pod that is never made shows whether it answers.
     install.some(&own, "", "pods", &["create", "delete"]);
     let mut label = all.of("see and label the namespaces whose pods are patched");
@@ -427,11 +465,20 @@ impl Reason<'_> {
                 namespace: namespace.map(str::to_owned),
                 group: group.to_owned(),
                 resource: resource.to_owned(),
+                is_path: false,
                 name: name.map(str::to_owned),
                 verb: (*verb).to_owned(),
                 why: self.why,
             });
         }
+    }
+
+    fn path(&mut self, path: &str, verbs: &[&str]) {
+        self.add(None, "", path, None, verbs);
+        let added = self.all.len() - verbs.len();
+        self.all[added..]
+            .iter_mut()
+            .for_each(|right| right.is_path = true);
     }
 
     /// A rule of a role of the user's.
@@ -442,7 +489,7 @@ impl Reason<'_> {
         };
         let verbs = words("verbs");
         for url in words("nonResourceURLs") {
-            self.add(None, "", url, None, &verbs);
+            self.path(url, &verbs);
         }
         let names = words("resourceNames");
         for group in words("apiGroups") {

@@ -20,7 +20,6 @@ use podcov_profile::names::Kind;
 
 use self::book::Book;
 pub(crate) use self::injection::AGENT_LABEL;
-use self::injection::Injection;
 pub use self::injection::Injects;
 use self::observed::{Observed, Pod};
 use crate::deploy::Workload;
@@ -53,7 +52,6 @@ pub struct Live {
 pub struct Watcher {
     book: Arc<Mutex<Book>>,
     watched: Vec<Watched>,
-    client: Client,
     // Dropping it ends the watch.
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -61,10 +59,15 @@ pub struct Watcher {
 impl Watcher {
     /// Begins to watch the pods of all namespaces, and returns once those that
     /// are there are known, so that no later one can be missed.
+    ///
+    /// With `injects`, pods are expected to be patched by a webhook: who is not
+    /// gets a reason. Namespaces are watched then, too, whose labels are among
+    /// the reasons; without the right to, the reasons say less.
     pub fn start(
         target: &Target,
         run: &str,
         watched: Vec<Watched>,
+        injects: Option<Injects>,
         progress: Arc<dyn Progress>,
         cancel: &Cancel,
     ) -> Result<Watcher, Error> {
@@ -78,7 +81,7 @@ impl Watcher {
             ask("list pods of all namespaces", cancel, || pods.list(&one)).await?;
             Ok::<_, Error>(client)
         })?;
-        let watcher = Watcher::over(runtime, client, run, watched, progress, SILENCE);
+        let watcher = Watcher::over(runtime, client, run, watched, injects, progress, SILENCE);
         while !watcher.book().is_current() {
             cancel.sleep(Duration::from_millis(20))?;
             if let Some(lost) = watcher.lost() {
@@ -93,34 +96,25 @@ impl Watcher {
         client: Client,
         run: &str,
         watched: Vec<Watched>,
+        injects: Option<Injects>,
         progress: Arc<dyn Progress>,
         silence: Duration,
     ) -> Watcher {
-        let book = Arc::new(Mutex::new(Book::new(run, watched.clone())));
-        runtime.spawn(follow(client.clone(), Arc::clone(&book), progress, silence));
+        let is_injected = injects.is_some();
+        let book = Arc::new(Mutex::new(Book::new(run, watched.clone(), injects)));
+        if is_injected {
+            runtime.spawn(follow_namespaces(client.clone(), Arc::clone(&book)));
+        }
+        runtime.spawn(follow(client, Arc::clone(&book), progress, silence));
         Watcher {
             book,
             watched,
-            client,
             runtime: Some(runtime),
         }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
         lock(&self.book)
-    }
-
-    /// From now on pods are expected to be patched by a webhook: who is not
-    /// gets a reason. Watches namespaces, too, whose labels are among the
-    /// reasons; without the right to, the reasons say less.
-    pub fn injects(&self, what: Injects) {
-        self.book().injection = Some(Injection::new(what));
-        if let Some(runtime) = &self.runtime {
-            runtime.spawn(follow_namespaces(
-                self.client.clone(),
-                Arc::clone(&self.book),
-            ));
-        }
     }
 
     /// The webhook is about to be removed.

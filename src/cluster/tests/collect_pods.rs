@@ -5,6 +5,8 @@
 
 #[path = "collect/image.rs"]
 mod image;
+#[path = "collect/kubectl.rs"]
+mod kubectl;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,7 +20,7 @@ use podcov_cluster::stop::stop;
 use podcov_cluster::store::RunDir;
 use podcov_cluster::target::{Error, Target};
 use podcov_cluster::watch::{COMPONENT_ANNOTATION, Watched, Watcher};
-use podcov_process::{Cancel, Progress, Run, Silent};
+use podcov_process::{Cancel, Progress, Silent};
 use podcov_profile::Identity;
 use podcov_profile::bundle::{self, Binary, Bundle, Mode, Sources};
 use podcov_profile::ledger::{Fate, Ledger};
@@ -79,13 +81,7 @@ impl Composition {
     }
 
     fn kubectl(&self, words: &[&str], input: &str) -> String {
-        let mut run = Run::new(self.cluster.kubectl().unwrap())
-            .args(words)
-            .input(input);
-        for (key, value) in self.cluster.environment().unwrap() {
-            run = run.env(key, value);
-        }
-        run.timeout(Duration::from_secs(60)).run().unwrap().text()
+        kubectl::kubectl(self.cluster.as_ref(), words, input).text()
     }
 
     fn watcher(&self) -> Watcher {
@@ -101,7 +97,7 @@ impl Composition {
         all[0].images = vec![PLAIN_IMAGE.to_owned(), IMAGE.to_owned()];
         all.push(watched("client", Kind::Client));
         let silent = Arc::new(Silent);
-        Watcher::start(&self.target(), RUN, all, silent, &Cancel::new()).unwrap()
+        Watcher::start(&self.target(), RUN, all, None, silent, &Cancel::new()).unwrap()
     }
 
     fn deploy(&self, objects: &[Value], watcher: &Watcher) -> Result<Deployed, Error> {

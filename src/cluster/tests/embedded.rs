@@ -3,6 +3,10 @@
 //! Needs root on Linux and Go; what else is missing the cluster installs. The
 //! tests take turns, because each compares the whole machine before and after.
 
+#[path = "collect/archive.rs"]
+mod archive;
+#[path = "collect/kubectl.rs"]
+mod kubectl;
 mod traces;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,9 +16,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use archive::archive;
 use podcov_cluster::provider::{Cluster, Error, ImageLoad, Provider, Settings, State, select};
 use podcov_process::{Cancel, Progress, Run, Silent};
-use sha2::{Digest, Sha256};
 use traces::Traces;
 
 const IMAGE: &str = "podcov-probe:dev";
@@ -57,11 +61,7 @@ fn down(cluster: &dyn Cluster) {
 }
 
 fn kubectl(cluster: &dyn Cluster, words: &[&str]) -> String {
-    let mut run = Run::new(cluster.kubectl().unwrap()).args(words);
-    for (key, value) in cluster.environment().unwrap() {
-        run = run.env(key, value);
-    }
-    run.timeout(Duration::from_secs(120)).run().unwrap().text()
+    kubectl::kubectl(cluster, words, "").text()
 }
 
 fn assert_no_traces_since(before: &Traces) {
@@ -367,38 +367,5 @@ fn probe_image(folder: &Path) -> PathBuf {
         .env("GOFLAGS", "-buildvcs=false")
         .run()
         .unwrap();
-    let hex = |bytes: &[u8]| -> String {
-        Sha256::digest(bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    };
-    let tar_of = |files: &[(&str, &[u8])]| {
-        let mut tar = tar::Builder::new(Vec::new());
-        for (name, bytes) in files {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(bytes.len() as u64);
-            header.set_mode(0o755);
-            tar.append_data(&mut header, name, *bytes).unwrap();
-        }
-        tar.into_inner().unwrap()
-    };
-    let layer = tar_of(&[("probe", &std::fs::read(&program).unwrap())]);
-    let config = serde_json::json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
-        "os": "linux",
-        "config": {"Entrypoint": ["/probe"], "User": "65532:65532"},
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex(&layer))]},
-    });
-    let manifest = serde_json::json!([{
-        "Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"],
-    }]);
-    let archive = tar_of(&[
-        ("config.json", config.to_string().as_bytes()),
-        ("layer.tar", &layer),
-        ("manifest.json", manifest.to_string().as_bytes()),
-    ]);
-    let path = folder.join("probe.tar");
-    std::fs::write(&path, archive).unwrap();
-    path
+    archive(folder, IMAGE, &[("probe", &program)], &["/probe"])
 }

@@ -5,10 +5,13 @@
 
 #[path = "collect/image.rs"]
 mod image;
+#[path = "collect/kubectl.rs"]
+mod kubectl;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use image::archive::archive;
 use image::{PLAIN, PROFILE};
 use podcov_cluster::collect::{Gather, Limits, collect};
 use podcov_cluster::deploy::{Deployed, deploy, plan};
@@ -20,7 +23,7 @@ use podcov_cluster::stop::stop;
 use podcov_cluster::store::RunDir;
 use podcov_cluster::target::Target;
 use podcov_cluster::watch::{Injects, Watched, Watcher};
-use podcov_process::{Cancel, Run, Silent};
+use podcov_process::{Cancel, Silent};
 use podcov_profile::Identity;
 use podcov_profile::bundle::{self, Binary, Bundle, Mode, Sources};
 use podcov_profile::ledger::{Fate, Ledger};
@@ -67,9 +70,9 @@ impl Bench {
         let worker = folder.join("worker");
         let agent = image::own_program("agent", &[]);
         let profile = image::profile(folder, &self.identity);
-        let plain = image::archive(folder, PLAIN, &[("app/worker", &worker)], &["/app/worker"]);
+        let plain = archive(folder, PLAIN, &[("app/worker", &worker)], &["/app/worker"]);
         let files = [("podcov-agent", agent.as_path())];
-        let agent = image::archive(folder, AGENT, &files, &["/podcov-agent"]);
+        let agent = archive(folder, AGENT, &files, &["/podcov-agent"]);
         for (archive, name) in [(profile, PROFILE), (plain, PLAIN), (agent, AGENT)] {
             let names = [name.to_owned()];
             let cancel = Cancel::new();
@@ -88,13 +91,7 @@ impl Bench {
 
     /// What kubectl says, warnings included.
     fn kubectl(&self, words: &[&str], input: &str) -> String {
-        let mut run = Run::new(self.cluster.kubectl().unwrap())
-            .args(words)
-            .input(input);
-        for (key, value) in self.cluster.environment().unwrap() {
-            run = run.env(key, value);
-        }
-        let done = run.timeout(Duration::from_secs(90)).run().unwrap();
+        let done = kubectl::kubectl(self.cluster.as_ref(), words, input);
         done.text() + &String::from_utf8_lossy(&done.stderr)
     }
 
@@ -131,13 +128,13 @@ impl Bench {
         inject::install(&self.target(), &webhook, &Silent, &Cancel::new()).unwrap();
     }
 
-    fn expect(&self, watcher: &Watcher) {
-        watcher.injects(Injects {
+    fn injects(&self) -> Injects {
+        Injects {
             composition: COMPOSITION.into(),
             components: vec!["worker".into()],
             own_namespace: inject::own_namespace(COMPOSITION),
             needs_privileged: self.spec().needs_privileged(),
-        });
+        }
     }
 
     fn watcher(&self) -> Watcher {
@@ -147,7 +144,15 @@ impl Bench {
             images: vec![PLAIN.into(), PROFILE.into()],
         };
         let silent = Arc::new(Silent);
-        Watcher::start(&self.target(), RUN, vec![worker], silent, &Cancel::new()).unwrap()
+        Watcher::start(
+            &self.target(),
+            RUN,
+            vec![worker],
+            Some(self.injects()),
+            silent,
+            &Cancel::new(),
+        )
+        .unwrap()
     }
 
     /// The image of each pod of a namespace, by the beginning of the pod's name.
@@ -271,7 +276,6 @@ fn pods_that_nobody_wrote_a_manifest_for_are_measured_or_their_loss_is_told() {
     let target = bench.target();
     let cancel = Cancel::new();
     let watcher = bench.watcher();
-    bench.expect(&watcher);
     bench.install(Some(Duration::from_secs(1800)));
 
     // The namespaces that podcov deploys into get the label; `elsewhere` is
@@ -403,11 +407,9 @@ fn a_pod_passes_while_the_webhook_is_down(bench: &Bench, watcher: &Watcher) {
     assert_eq!(bench.image_of("sites", "again"), [PROFILE]);
     until("both have run", || {
         let observed = watcher.snapshot();
-        let mut own = observed
-            .pods
-            .iter()
-            .filter(|pod| ["late", "again"].contains(&pod.name.as_str()));
-        own.all(|pod| pod.phase == "Succeeded")
+        let is_own = |name: &str| ["late", "again"].contains(&name);
+        let own = observed.pods.iter().filter(|pod| is_own(&pod.name));
+        own.filter(|pod| pod.phase == "Succeeded").count() == 2
     });
 }
 

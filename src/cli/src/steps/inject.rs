@@ -109,27 +109,25 @@ pub fn sweep(session: &Session, cluster: &dyn Cluster) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells the watch what to expect.
-pub fn expect(
+/// What the watch has to expect.
+pub fn expected(
     session: &Session,
     cluster: &dyn Cluster,
     bundles: &[Bundle],
-    watcher: &Watcher,
-) -> Result<(), Failure> {
+) -> Result<Option<Injects>, Failure> {
     if !injects(session) {
-        return Ok(());
+        return Ok(None);
     }
     let spec = pods::spec(session, cluster, bundles)?;
     let injected = spec.components.iter();
     let injected = injected.filter(|component| component.unseen == Unseen::Injected);
     let composition = session.config.name();
-    watcher.injects(Injects {
+    Ok(Some(Injects {
         composition: composition.to_owned(),
         components: injected.map(|component| component.name.clone()).collect(),
         own_namespace: inject::own_namespace(composition),
         needs_privileged: spec.needs_privileged(),
-    });
-    Ok(())
+    }))
 }
 
 /// The namespaces whose pods are patched, besides those of the rendering. In a

@@ -46,6 +46,14 @@ pub fn check_rights(
     if cluster.provider() != Provider::Existing {
         return Ok(());
     }
+    let loads = &session.config.file.cluster.load_image;
+    let cluster_has_images = session.config.registry.is_none() && loads.is_empty();
+    if steps::injects(session) && cluster_has_images {
+        let what =
+            "the webhook's image is made by this podcov: nobody can have put it on the nodes";
+        return Err(Failure::new(Exit::Usage, what)
+            .help("set `[cluster] registry` or `load_image`, or `[deploy] inject = \"off\"`"));
+    }
     let step = session.ui.step("rights", "");
     let missing = || {
         let needed = rights(session, cluster, rendered)?;

@@ -22,9 +22,12 @@ pub fn missing(target: &Target, rights: &[Right], cancel: &Cancel) -> Result<Vec
         let asked = futures::stream::iter(rights.iter().map(|right| {
             let api = api.clone();
             async move {
-                // Who may write any role need not have what it hands out.
+                // Who may write any role, and bind it, need not have what it
+                // hands out.
                 let has = allows(&api, right, cancel).await?
-                    || right.why == HAND_OUT && allows(&api, &escalation(right), cancel).await?;
+                    || right.why == HAND_OUT
+                        && allows(&api, &of_roles("escalate", right), cancel).await?
+                        && allows(&api, &of_roles("bind", right), cancel).await?;
                 Ok::<_, Error>((!has).then(|| right.clone()))
             }
         }));
@@ -44,8 +47,8 @@ async fn allows(
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-/// The right to hand out `right` without having it.
-fn escalation(right: &Right) -> Right {
+/// The right to do this with the roles that hand out `right`.
+fn of_roles(verb: &str, right: &Right) -> Right {
     let resource = match right.namespace {
         Some(_) => "roles",
         None => "clusterroles",
@@ -53,15 +56,16 @@ fn escalation(right: &Right) -> Right {
     Right {
         group: RBAC.to_owned(),
         resource: resource.to_owned(),
+        is_path: false,
         name: None,
-        verb: "escalate".to_owned(),
+        verb: verb.to_owned(),
         ..right.clone()
     }
 }
 
 fn review(right: &Right) -> SelfSubjectAccessReview {
     let mut spec = SelfSubjectAccessReviewSpec::default();
-    if right.resource.starts_with('/') {
+    if right.is_path {
         spec.non_resource_attributes = Some(NonResourceAttributes {
             path: Some(right.resource.clone()),
             verb: Some(right.verb.clone()),
@@ -93,7 +97,7 @@ impl std::fmt::Display for Right {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ", self.verb)?;
         match (self.resource.split_once('/'), self.group.as_str()) {
-            _ if self.resource.starts_with('/') => f.write_str(&self.resource)?,
+            _ if self.is_path => f.write_str(&self.resource)?,
             (Some((resource, sub)), "") => write!(f, "{resource}/{sub}")?,
             (Some((resource, sub)), group) => write!(f, "{resource}.{group}/{sub}")?,
             (None, "") => f.write_str(&self.resource)?,
@@ -104,7 +108,7 @@ impl std::fmt::Display for Right {
         }
         match &self.namespace {
             Some(namespace) => write!(f, " in namespace {namespace}")?,
-            None if self.resource.starts_with('/') => {}
+            None if self.is_path => {}
             None => f.write_str(" in the whole cluster")?,
         }
         write!(f, ", to {}", self.why)

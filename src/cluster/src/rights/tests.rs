@@ -154,6 +154,8 @@ fn the_webhook_needs_its_own_namespace_and_labels_on_others() {
         format!("create secrets `inject` in namespace podcov-hook-shop, {to_install}"),
         format!("create pods in namespace podcov-hook-shop, {to_install}"),
         format!("patch namespaces `e2e` in the whole cluster, {to_label}"),
+        "delete pods in namespace e2e, to end pods that the webhook patched".to_owned(),
+        "get pods/log in namespace e2e, to keep the logs of measured pods".to_owned(),
         format!("watch namespaces in the whole cluster, {to_label}"),
     ] {
         assert!(named.contains(&expected), "{expected}: {named:#?}");
@@ -167,7 +169,51 @@ fn the_webhook_needs_its_own_namespace_and_labels_on_others() {
     );
     let everywhere = format!("patch namespaces in the whole cluster, {to_label}");
     assert!(!named.contains(&everywhere));
-    assert!(rights(&["e2e-*".to_owned()]).contains(&everywhere));
+    let all = rights(&["e2e-*".to_owned()]);
+    assert!(all.contains(&everywhere));
+    let logs = "get pods/log in the whole cluster, to keep the logs of measured pods";
+    assert!(all.iter().any(|right| right == logs), "{all:#?}");
+}
+
+#[test]
+fn what_podcov_needs_itself_is_not_needed_to_hand_out_alone() {
+    let mut objects = objects();
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "delete"]},
+        {"nonResourceURLs": ["*"], "verbs": ["get"]},
+    ]);
+    let role = objects
+        .iter_mut()
+        .find(|object| object.kind() == "ClusterRole");
+    role.unwrap().value["rules"] = rules;
+    let composition = Composition {
+        rendering: &[],
+        creates_pods: false,
+        has_clients: false,
+        webhook: None,
+    };
+    let all = of(&objects, &composition);
+    let why = |verb: &str, namespace: Option<&str>| {
+        let is_it = |right: &&Right| {
+            (right.resource.as_str(), right.verb.as_str()) == ("pods", verb)
+                && right.namespace.as_deref() == namespace
+        };
+        let found: Vec<&str> = all.iter().filter(is_it).map(|right| right.why).collect();
+        assert_eq!(found.len(), 1, "{verb} {namespace:?}: {found:?}");
+        found[0]
+    };
+    assert_ne!(why("list", None), HAND_OUT);
+    assert_ne!(why("delete", Some("shop")), HAND_OUT);
+    assert_eq!(why("delete", None), HAND_OUT);
+    let paths: Vec<String> = all
+        .iter()
+        .filter(|right| right.is_path)
+        .map(Right::to_string)
+        .collect();
+    assert_eq!(paths, [format!("get *, to {HAND_OUT}")]);
+    let (_, yaml) = manifest(&all, &Subject::User("jane".into()), "podcov-shop");
+    assert!(yaml.contains("nonResourceURLs: [\"*\"]"), "{yaml}");
+    assert!(!yaml.contains("resources: [\"*\"]"), "{yaml}");
 }
 
 #[test]

@@ -124,12 +124,13 @@ fn rules(rights: &[Right], place: Option<&str>) -> Vec<Rule> {
             .any(|all| all.name.is_none() && all.covers(right))
     };
     // By thing: what may be done to all of its kind is not said of one again.
-    let mut things: BTreeMap<(&str, &str, Option<&str>), Verbs> = BTreeMap::new();
+    let mut things: BTreeMap<(bool, &str, &str, Option<&str>), Verbs> = BTreeMap::new();
     for right in of_place
         .iter()
         .filter(|r| r.name.is_none() || !is_for_all(r))
     {
         let thing = (
+            right.is_path,
             right.group.as_str(),
             right.resource.as_str(),
             right.name.as_deref(),
@@ -139,23 +140,22 @@ fn rules(rights: &[Right], place: Option<&str>) -> Vec<Rule> {
         whys.insert(right.why);
     }
     // Names of one kind with the same verbs, then kinds with the same names.
-    let mut named: BTreeMap<(&str, &str, BTreeSet<&str>, bool), Verbs> = BTreeMap::new();
-    for ((group, resource, name), (verbs, whys)) in things {
+    let mut named: BTreeMap<_, Verbs> = BTreeMap::new();
+    for ((is_path, group, resource, name), (verbs, whys)) in things {
         let entry = named
-            .entry((group, resource, verbs, name.is_some()))
+            .entry((is_path, group, resource, verbs, name.is_some()))
             .or_default();
         entry.0.extend(name);
         entry.1.extend(whys);
     }
     let mut merged: BTreeMap<Things, Verbs> = BTreeMap::new();
-    for ((group, resource, verbs, _), (names, whys)) in named {
-        let is_url = resource.starts_with('/');
-        let entry = merged.entry((group, verbs, names, is_url)).or_default();
+    for ((is_path, group, resource, verbs, _), (names, whys)) in named {
+        let entry = merged.entry((group, verbs, names, is_path)).or_default();
         entry.0.insert(resource);
         entry.1.extend(whys);
     }
-    let rule = |((group, verbs, names, is_url), (resources, whys)): (Things, Verbs)| {
-        let mut value = match is_url {
+    let rule = |((group, verbs, names, is_path), (resources, whys)): (Things, Verbs)| {
+        let mut value = match is_path {
             true => json!({"nonResourceURLs": resources}),
             false => json!({"apiGroups": [group], "resources": resources}),
         };

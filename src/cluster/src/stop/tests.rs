@@ -124,6 +124,7 @@ fn stopped(refusals: usize, takes: Option<Duration>) -> (Stopped, Server) {
         client.clone(),
         "r",
         vec![watched],
+        None,
         silent,
         SILENCE,
     );

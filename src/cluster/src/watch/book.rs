@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use podcov_profile::ledger::Finding;
 
 use super::Watched;
-use super::injection::{Injection, Place};
+use super::injection::{Injection, Injects, Place};
 use super::observed::{Container, Observed, Pod, SCHEMA, Start};
 use crate::overlay::{COMPONENT_ANNOTATION, is_image};
 use crate::store;
@@ -38,8 +38,9 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    pub(crate) fn new(run: &str, watched: Vec<Watched>) -> Book {
+    pub(crate) fn new(run: &str, watched: Vec<Watched>, injects: Option<Injects>) -> Book {
         Book {
+            injection: injects.map(Injection::new),
             run: run.to_owned(),
             begin: store::time_of_run(run).map(|begin| begin - CLOCKS),
             watched,
@@ -61,6 +62,9 @@ impl Book {
         let Some(listed) = self.listing.take() else {
             return;
         };
+        if let Some(injection) = &mut self.injection {
+            injection.listed(&listed, Timestamp::now());
+        }
         for pod in self.pods.values_mut() {
             if !listed.contains(&pod.uid) && !pod.gone {
                 leave(pod);

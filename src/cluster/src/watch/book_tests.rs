@@ -13,7 +13,7 @@ fn book() -> Book {
         kind: Kind::Operator,
         images,
     };
-    Book::new("run-1", vec![watched])
+    Book::new("run-1", vec![watched], None)
 }
 
 fn pod(uid: &str, status: Value) -> core::Pod {
@@ -203,7 +203,7 @@ fn pods_are_recognised_by_image_annotation_and_run() {
 
 #[test]
 fn a_pod_from_before_the_run_is_left_alone_unless_it_is_measured() {
-    let mut book = Book::new("20261121-090000-abcd", book().watched);
+    let mut book = Book::new("20261121-090000-abcd", book().watched, None);
     let at = |uid: &str, time: &str, env: Value| {
         let state = status(uid, 0, running(1), json!({}));
         let mut pod = pod_with(uid, "localhost/op:dev", env, state);

@@ -98,6 +98,18 @@ impl Injection {
             true => self.ready.insert(uid),
             false => self.ready.remove(&uid),
         };
+        self.note(now);
+        true
+    }
+
+    /// All pods were listed: those of the webhook that are not among them are
+    /// gone.
+    pub(crate) fn listed(&mut self, uids: &BTreeSet<String>, now: Timestamp) {
+        self.ready.retain(|uid| uids.contains(uid));
+        self.note(now);
+    }
+
+    fn note(&mut self, now: Timestamp) {
         match (self.ready.is_empty(), self.down.last_mut()) {
             (true, None | Some((_, Some(_)))) if self.was_ready && !self.is_over => {
                 self.down.push((now, None));
@@ -105,8 +117,7 @@ impl Injection {
             (false, Some((_, end @ None))) => *end = Some(now),
             _ => {}
         }
-        self.was_ready |= is_ready;
-        true
+        self.was_ready |= !self.ready.is_empty();
     }
 
     /// A container of a pod that should have been patched and was not.

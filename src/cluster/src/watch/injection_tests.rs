@@ -112,3 +112,17 @@ fn the_time_in_which_no_webhook_was_ready_is_the_reason() {
     webhook_is(&mut injection, false, 50);
     assert_eq!(injection.findings().count(), 2);
 }
+
+#[test]
+fn a_webhook_that_is_in_no_list_any_more_is_gone() {
+    let mut injection = injection();
+    webhook_is(&mut injection, true, 5);
+    injection.listed(&["hook".to_owned()].into(), at(10));
+    assert_eq!(injection.findings().count(), 0);
+    injection.listed(&BTreeSet::new(), at(20));
+    let found: Vec<Finding> = injection.findings().collect();
+    assert!(
+        found.len() == 1 && found[0].text.contains("09:00:20Z on"),
+        "{found:?}"
+    );
+}

@@ -113,6 +113,7 @@ fn watch(script: Vec<Answer>) -> Watcher {
         client,
         "run",
         vec![watched],
+        None,
         Arc::new(Silent),
         silence,
     )
