@@ -4,12 +4,18 @@
 //! Needs root on Linux, Go, and LLVM's tools (`apt-get install llvm-22`). The
 //! tests take turns: each has the machine for itself.
 
+#[path = "whole_product/attribution.rs"]
+mod attribution;
 #[path = "whole_product/existing.rs"]
 mod existing;
+#[path = "whole_product/kill_matrix.rs"]
+mod kill_matrix;
 #[path = "whole_product/numbers.rs"]
 mod numbers;
 #[path = "whole_product/project.rs"]
 mod project;
+#[path = "phases/reached.rs"]
+mod reached;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;

@@ -23,7 +23,7 @@ const MANIFESTS: [&str; 4] = ["rights", "ticker", "gotick", "oldtick"];
 /// themselves.
 const KINDS: &str = "namespaces,deployments,replicasets,pods,jobs,secrets,configmaps,services,\
                      serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,\
-                     customresourcedefinitions";
+                     customresourcedefinitions,mutatingwebhookconfigurations";
 
 /// kubectl as an administrator.
 fn kubectl(project: &Project, args: &[&str]) -> String {
@@ -462,7 +462,7 @@ fn a_missing_right_is_told_before_anything_is_changed(project: &Project, manifes
         .find(apart)
         .unwrap();
     let rule = json!({"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"],
-                      "verbs": ["escalate"]});
+                      "verbs": ["bind", "escalate"]});
     role["rules"].as_array_mut().unwrap().push(rule);
     apply_roles(project, &escalating);
     wait("right to escalate", || {

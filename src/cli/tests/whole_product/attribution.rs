@@ -2,19 +2,13 @@
 //! lines that a run of that test alone gives it, apart from what operators do
 //! by themselves.
 //!
-//! Needs root on Linux, and Go. Each run has pods of its own; the runs share a
-//! cluster.
-
-#[path = "whole_product/project.rs"]
-#[allow(dead_code, reason = "what the whole product's tests need is more")]
-mod project;
-#[path = "phases/reached.rs"]
-mod reached;
+//! Each run has pods of its own; the runs share a cluster.
 
 use std::collections::BTreeMap;
 
-use project::Project;
-use reached::{Lines, reach};
+use super::project::Project;
+use super::reached::{Lines, reach};
+use super::turn;
 
 const TESTS: u32 = 12;
 
@@ -45,7 +39,8 @@ fn run(project: &Project, name: &str, tests: &str) -> BTreeMap<String, Lines> {
 
 #[test]
 fn a_suite_in_one_go_gives_tests_what_they_reach_alone() {
-    let project = Project::of("attribution", 'p');
+    let _turn = turn();
+    let project = Project::of("whole_product/attribution", 'p');
     project.podcov("cluster", &["cluster", "up"]).expect(0);
 
     let alone = run(&project, "background", "none");

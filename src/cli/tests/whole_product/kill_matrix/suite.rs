@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use crate::ends::{By, ENDS, pod};
+use super::ends::{By, ENDS, pod};
+use super::truth::{Counts, by_hand};
 use crate::project::{Project, signal};
-use crate::truth::{Counts, by_hand};
 
 /// Containers of a pod that are killed at random.
 const IN_A_POD: usize = 10;
