@@ -110,7 +110,9 @@ fn killed_at_any_step_and_started_again_it_gives_the_same() {
         whole.steps
     );
     assert!(killed * 100 >= chosen * 95, "{killed} of {chosen}");
-    assert!(all >= 100, "{all} steps");
+    // With many damaged files `cargo xtask kill` promises this many.
+    let least = if damaged < 70 { 100 } else { 2000 };
+    assert!(all >= least, "{all} steps");
 }
 
 /// Nothing half written is left beside the run either.
